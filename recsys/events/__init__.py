@@ -1,0 +1,1 @@
+"""The behaviour log: how events are read, checked, stored, spooled, merged and copied out."""

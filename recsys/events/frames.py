@@ -1,0 +1,159 @@
+"""Events as columns: one polars frame per kind of event, with the columns of the log's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+import polars as pl
+
+from recsys.schema import (
+    Attributes,
+    Event,
+    ImpressionEvent,
+    InteractionEvent,
+    ItemEvent,
+    UserEvent,
+    VisibleEvent,
+)
+
+#: The log's tables, in the order in which they are written and listed.
+Kind: TypeAlias = Literal["items", "users", "impressions", "interactions"]
+
+SCHEMAS: Final[dict[Kind, dict[str, pl.DataType]]] = {
+    "items": {
+        "event_id": pl.String(),
+        "item_id": pl.String(),
+        "attributes": pl.String(),
+        "occurred_at": pl.Int64(),
+        "visible_at": pl.Int64(),
+    },
+    "users": {
+        "event_id": pl.String(),
+        "user_id": pl.String(),
+        "attributes": pl.String(),
+        "occurred_at": pl.Int64(),
+        "visible_at": pl.Int64(),
+    },
+    "impressions": {
+        "event_id": pl.String(),
+        "impression_id": pl.String(),
+        "user_id": pl.String(),
+        "session_id": pl.String(),
+        "item_ids": pl.List(pl.String()),
+        "context": pl.String(),
+        "item_attributes": pl.String(),
+        "occurred_at": pl.Int64(),
+        "visible_at": pl.Int64(),
+    },
+    "interactions": {
+        "event_id": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "type": pl.String(),
+        "impression_id": pl.String(),
+        "session_id": pl.String(),
+        "value": pl.Float64(),
+        "attributes": pl.String(),
+        "occurred_at": pl.Int64(),
+        "visible_at": pl.Int64(),
+    },
+}
+KINDS: Final[tuple[Kind, ...]] = tuple(SCHEMAS)
+
+_Row: TypeAlias = tuple[Any, ...]
+_encode_json = msgspec.json.Encoder().encode
+
+
+def kind_of(event: Event) -> Kind:
+    """Say which table an event belongs to.
+
+    Returns:
+        The table's name.
+    """
+    return _KIND_BY_CLASS[type(event)]
+
+
+def event_frames(events: Iterable[VisibleEvent]) -> dict[Kind, pl.DataFrame]:
+    """Lay events out in columns.
+
+    Args:
+        events: In any order and mixture.
+
+    Returns:
+        One frame per kind, empty ones included, rows in the order of the events; event ids
+        may repeat.
+    """
+    rows: dict[Kind, list[_Row]] = {kind: [] for kind in KINDS}
+    for visible in events:
+        event = visible.event
+        kind = _KIND_BY_CLASS[type(event)]
+        rows[kind].append(_ROW_WRITERS[kind](event, visible.visible_at))
+    return {kind: _frame(kind, rows[kind]) for kind in KINDS}
+
+
+def _frame(kind: Kind, rows: list[_Row]) -> pl.DataFrame:
+    # Column by column: many times faster than rows, and no type is ever guessed.
+    names = SCHEMAS[kind]
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    series = [
+        pl.Series(name, list(values), dtype=dtype)
+        for (name, dtype), values in zip(names.items(), columns, strict=True)
+    ]
+    return pl.DataFrame(series)
+
+
+def _json(attributes: Attributes | dict[str, Attributes]) -> str:
+    return _encode_json(attributes).decode() if attributes else "{}"
+
+
+def _item_row(event: ItemEvent, visible_at: int) -> _Row:
+    return event.event_id, event.item_id, _json(event.attributes), event.occurred_at, visible_at
+
+
+def _user_row(event: UserEvent, visible_at: int) -> _Row:
+    return event.event_id, event.user_id, _json(event.attributes), event.occurred_at, visible_at
+
+
+def _impression_row(event: ImpressionEvent, visible_at: int) -> _Row:
+    return (
+        event.event_id,
+        event.impression_id or event.event_id,
+        event.user_id,
+        event.session_id,
+        event.item_ids,
+        _json(event.context),
+        _json(event.item_attributes),
+        event.occurred_at,
+        visible_at,
+    )
+
+
+def _interaction_row(event: InteractionEvent, visible_at: int) -> _Row:
+    return (
+        event.event_id,
+        event.user_id,
+        event.item_id,
+        event.type,
+        event.impression_id,
+        event.session_id,
+        event.value,
+        _json(event.attributes),
+        event.occurred_at,
+        visible_at,
+    )
+
+
+_KIND_BY_CLASS: Final[dict[type[Event], Kind]] = {
+    ItemEvent: "items",
+    UserEvent: "users",
+    ImpressionEvent: "impressions",
+    InteractionEvent: "interactions",
+}
+_ROW_WRITERS: Final[dict[Kind, Any]] = {
+    "items": _item_row,
+    "users": _user_row,
+    "impressions": _impression_row,
+    "interactions": _interaction_row,
+}

@@ -1,3 +1,3 @@
-"""recsys: a behaviour log becomes ranked lists, with a text model that knows what people were reading."""
+"""recsys: behaviour logs become ranked lists, with a text model that knows what people read."""
 
 __version__ = "0.1.0"

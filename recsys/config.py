@@ -1,4 +1,4 @@
-"""One typed configuration: `recsys.toml`, overridden by environment variables `RECSYS_SECTION__KEY`."""
+"""One typed configuration: `recsys.toml`, with environment variables `RECSYS_SECTION__KEY` on top."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The contract of feature models: features that must be fitted before they can be computed.
 
-A feature model is fitted on an earlier stretch of time than the rows it scores for the ranker. It sees
-items as *version rows*: integer rows of the catalogue, one per version of an item, so that a score is made
-of what was known of the item at that time.
+A feature model is fitted on an earlier stretch of time than the rows it scores for the ranker. It
+sees items as *version rows*: integer rows of the catalogue, one per version of an item, so that a
+score is made of what was known of the item at that time.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Histories:
     """What users did last, one row per request, newest first, padded at the end.
 
     Args:
-        versions: int32 (n_requests, n): version row of the item as of the request; -1: padding, or an
-            item about which nothing is known.
+        versions: int32 (n_requests, n): version row of the item as of the request; -1: padding, or
+            an item about which nothing is known.
         types: int16 (n_requests, n): index into the event type names; -1: padding.
         ages_s: float32 (n_requests, n): seconds from the event to the request; NaN: padding.
     """
@@ -56,8 +56,8 @@ class ScoringBatch:
     """Requests with their candidates, ready to be scored by a feature model.
 
     Args:
-        versions: int32 (n_candidates,): version rows of all candidates, request after request; -1: an
-            item about which nothing is known.
+        versions: int32 (n_candidates,): version rows of all candidates, request after request; -1:
+            an item about which nothing is known.
         offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
         histories: By name of a `last_items` aggregate.
     """
@@ -67,7 +67,6 @@ class ScoringBatch:
     histories: Mapping[str, Histories]
 
     def __len__(self) -> int:
-        """Count the requests."""
         return len(self.offsets) - 1
 
 
@@ -97,7 +96,8 @@ class FitView:
 
 
 class FittedFeatureModel(Protocol):
-    """A feature model that can score; immutable but for the item vectors it adds as items arrive."""
+    """A feature model that can score; immutable but for the item vectors it adds as items
+    arrive."""
 
     columns: tuple[str, ...]
 

@@ -1,7 +1,8 @@
 """The words in which a plugin says what it needs and what it offers: aggregates and features.
 
-An aggregate is state folded from events, per key. The vocabulary is closed so that each word can have
-two executions that a machine proves equal: over the whole log for training, incremental for serving.
+An aggregate is state folded from events, per key. The vocabulary is closed so that each word can
+have two executions that a machine proves equal: over the whole log for training, incremental for
+serving.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ class Aggregate:
     """State folded from events, per key; read for every candidate of a request.
 
     Events are seen strictly before the request (`visible_at < as_of`), in order of `visible_at`.
-    A key without events reads 0 for counts and sums and missing for instants. A key that does not exist
-    (an unknown user, an item without the attribute) reads missing.
+    A key without events reads 0 for counts and sums and missing for instants. A key that does not
+    exist (an unknown user, an item without the attribute) reads missing.
 
     Args:
         name: Column name; two plugins may use one name only for the same aggregate.
         fold: What is kept: `count` and `sum` (of the event's value), `distinct_items`,
             `since_last` and `since_first` (seconds from the event's `occurred_at` to `as_of`),
             `decayed_count` (an event of age t weighs 0.5 ** (t / half_life_s)), `last_items`.
-        of: Event types: interaction types, `"impression"` (the item was shown), `"*"` (any interaction).
+        of: Event types: interaction types, `"impression"` (the item was shown), `"*"` (any
+        interaction).
         by: Key: `item`, `user`, `global`, `user*item`, or an item attribute alone or with the user:
             `item.genres`, `user*item.genres`.
-        window_s: Only events of the last seconds, in buckets of `window_s / WINDOW_BUCKETS`; None: all.
+        window_s: Only events of the last seconds, in buckets of `window_s / WINDOW_BUCKETS`; None:
+            all.
         half_life_s: Of `decayed_count`.
         n: How many `last_items` to keep, newest first.
         reduce: How the values of a candidate with several keys (genres) become one number.

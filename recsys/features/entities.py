@@ -1,0 +1,217 @@
+"""Items or users: ids as integer rows, and every version of what is known of them.
+
+Ids are resolved to rows once; everything after that is array arithmetic. A *version row* is one
+version of one entity; attributes are columns over version rows, made the first time somebody asks
+for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.growable import Growable
+from recsys.schema import Attributes, AttributeValue
+
+#: The row of an id that no event has named yet; it reads like an entity without events.
+UNKNOWN = -2
+#: The row of an empty id: nobody in particular; whatever depends on it is missing.
+ANONYMOUS = -1
+
+
+class Entities:
+    """All items, or all users, with their versions in the order in which they became visible."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._attributes: list[Attributes] = []
+        self._owners = Growable(np.int32, -1)
+        self._visible = Growable(np.int64, 0)
+        self._occurred = Growable(np.int64, 0)
+        self._current = Growable(np.int32, -1)
+        self._numbers: dict[str, Growable] = {}
+        self._codes: dict[str, AttributeCodes] = {}
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+    def attributes(self, version_row: int) -> Attributes:
+        """Read what is known of an entity in one of its versions.
+
+        Returns:
+            The attributes, which must not be changed.
+        """
+        return self._attributes[version_row]
+
+    def item_id(self, version_row: int) -> str:
+        """Say which entity a version row belongs to.
+
+        Returns:
+            Its id.
+        """
+        return self.ids[int(self._owners.rows[version_row])]
+
+    def row(self, entity_id: str) -> int:
+        """Look an id up.
+
+        Returns:
+            Its row, `ANONYMOUS` for an empty id, `UNKNOWN` for one that no event named.
+        """
+        return self._rows.get(entity_id, UNKNOWN) if entity_id else ANONYMOUS
+
+    def rows(self, entity_ids: Sequence[str]) -> NDArray[np.int32]:
+        """Look ids up.
+
+        Returns:
+            int32 (n,): rows as in `row`.
+        """
+        found = self._rows
+        return np.fromiter(
+            (found.get(i, UNKNOWN if i else ANONYMOUS) for i in entity_ids),
+            dtype=np.int32,
+            count=len(entity_ids),
+        )
+
+    def add_ids(self, entity_ids: Iterable[str]) -> None:
+        """Give a row to every id that has none; empty ids get none."""
+        rows, ids = self._rows, self.ids
+        for entity_id in entity_ids:
+            if entity_id and entity_id not in rows:
+                rows[entity_id] = len(ids)
+                ids.append(entity_id)
+        self._current.resize(len(ids))
+
+    def add_version(
+        self, entity_id: str, attributes: Attributes, occurred_at: int, visible_at: int
+    ) -> int:
+        """Add a version; versions must come in order of `visible_at`.
+
+        Returns:
+            Its version row.
+        """
+        self.add_ids((entity_id,))
+        version, owner = len(self._attributes), self._rows[entity_id]
+        self._attributes.append(attributes)
+        for column, value in (
+            (self._owners, owner),
+            (self._visible, visible_at),
+            (self._occurred, occurred_at),
+        ):
+            column.resize(version + 1)
+            column.rows[version] = value
+        current = self._current.rows[owner]
+        # A version that arrives late must not replace one that describes a later time.
+        if current < 0 or occurred_at >= self._occurred.rows[current]:
+            self._current.rows[owner] = version
+        for name, numbers in self._numbers.items():
+            _extend_numbers(numbers, [attributes.get(name)])
+        for name, codes in self._codes.items():
+            codes.append(attributes.get(name))
+        return version
+
+    def current_versions(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Find the latest version of entities.
+
+        Returns:
+            int32, shape of `rows`: version rows; -1 where nothing is known.
+        """
+        if not len(self._current):
+            return np.full(rows.shape, -1, dtype=np.int32)
+        found: NDArray[np.int32] = self._current.rows[np.maximum(rows, 0)]
+        return np.where(rows >= 0, found, np.int32(-1))
+
+    def version_table(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """Give owner row, `visible_at` and `occurred_at` of every version row.
+
+        Returns:
+            Three arrays (n_versions,).
+        """
+        return self._owners.rows, self._visible.rows, self._occurred.rows
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Give a numeric attribute as a column; booleans are 0 and 1.
+
+        Returns:
+            float64 (n_versions,): NaN where it is missing or not a number.
+        """
+        if name not in self._numbers:
+            column = Growable(np.float64, np.nan)
+            _extend_numbers(column, [a.get(name) for a in self._attributes])
+            self._numbers[name] = column
+        return self._numbers[name].rows
+
+    def codes(self, name: str) -> AttributeCodes:
+        """Give a categorical attribute, single- or multi-valued, as integer codes.
+
+        Returns:
+            The codes of all version rows.
+        """
+        if name not in self._codes:
+            codes = AttributeCodes()
+            for attributes in self._attributes:
+                codes.append(attributes.get(name))
+            self._codes[name] = codes
+        return self._codes[name]
+
+
+class AttributeCodes:
+    """Values of one attribute as codes, ragged over version rows."""
+
+    __slots__ = ("_codes", "_flat", "_offsets", "values")
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self._codes: dict[str, int] = {}
+        self._flat = Growable(np.int32, -1)
+        self._offsets = Growable(np.int64, 0)
+        self._offsets.resize(1)
+
+    def append(self, value: AttributeValue | None) -> None:
+        """Add the value of the next version row; a value that stands twice counts once."""
+        codes = []
+        for text in dict.fromkeys(_texts(value)):
+            code = self._codes.get(text)
+            if code is None:
+                code = self._codes[text] = len(self.values)
+                self.values.append(text)
+            codes.append(code)
+        self._flat.extend(np.array(codes, dtype=np.int32))
+        self._offsets.extend(np.array([len(self._flat)], dtype=np.int64))
+
+    def expand(self, versions: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """List the codes of version rows.
+
+        Args:
+            versions: int32 (n,); -1 has no codes.
+
+        Returns:
+            Positions into `versions` (int64, ascending) and the codes there (int32).
+        """
+        offsets = self._offsets.rows
+        if len(offsets) == 1:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
+        starts = offsets[np.maximum(versions, 0)]
+        counts = np.where(versions >= 0, offsets[np.maximum(versions, 0) + 1] - starts, 0)
+        positions = np.repeat(np.arange(len(versions)), counts)
+        within = np.arange(len(positions)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return positions, self._flat.rows[np.repeat(starts, counts) + within]
+
+
+def _texts(value: AttributeValue | None) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [str(part) for part in value]
+    return [str(value)]
+
+
+def _extend_numbers(column: Growable, values: Sequence[AttributeValue | None]) -> None:
+    # A number that overflowed or is not one is as good as missing: LightGBM splits on missing.
+    numbers = np.array(
+        [float(v) if isinstance(v, int | float) else np.nan for v in values], dtype=np.float64
+    )
+    numbers[~np.isfinite(numbers)] = np.nan
+    column.extend(numbers)

@@ -1,0 +1,132 @@
+"""The candidate frame: named columns that expressions are written over.
+
+A column is an aggregate, `as_of`, a score of a feature model, or an attribute: `item.NAME`,
+`user.NAME`, `context.NAME`. Numeric columns are gathered with numpy; text becomes a polars column
+only when an expression asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.features.entities import Entities
+from recsys.features.profile import AttributeProfile, LogProfile
+from recsys.features.reading import StateReader
+from recsys.features.slates import Slates
+from recsys.features.vocabulary import Aggregate
+from recsys.schema import Attributes
+
+AS_OF = "as_of"
+#: Number of the request that a candidate belongs to; list-wise expressions are evaluated per
+#: request.
+REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Columns of one batch, read when first asked for.
+
+    Args:
+        slates: The requests.
+        reader: Where state and attributes come from.
+        aggregates: Scalar aggregates by column name.
+        profile: Kinds of the attributes.
+        scores: float32 (n_candidates,) columns of feature models by name.
+    """
+
+    slates: Slates
+    reader: StateReader
+    aggregates: Mapping[str, Aggregate]
+    profile: LogProfile
+    scores: Mapping[str, NDArray[np.float32]]
+
+    def column(self, name: str) -> NDArray[np.float64] | NDArray[np.float32] | pl.Series:
+        """Read a column.
+
+        Returns:
+            A float array (NaN: missing) where the column is numeric, else a polars series.
+
+        Raises:
+            KeyError: No column has this name.
+        """
+        if name in self.aggregates:
+            return self.reader.read(self.aggregates[name], self.slates)
+        if name in self.scores:
+            return self.scores[name]
+        scope, _, attribute = name.partition(".")
+        if scope in {"item", "user"} and attribute:
+            return self._attribute(scope, attribute)
+        if scope == "context" and attribute:
+            return self._context(attribute)
+        if name == REQUEST:
+            return pl.Series(name, np.repeat(np.arange(len(self.slates)), self.slates.sizes))
+        if name == AS_OF:
+            return pl.Series(name, np.array(self.slates.spread(self.slates.as_of)))
+        raise KeyError(name)
+
+    def series(self, name: str) -> pl.Series:
+        """Read a column as polars sees it: missing is null, never NaN or zero.
+
+        Returns:
+            The series.
+        """
+        column = self.column(name)
+        if isinstance(column, pl.Series):
+            return column.alias(name)
+        return pl.Series(name, column, nan_to_null=True)
+
+    def _attribute(self, scope: str, name: str) -> NDArray[np.float64] | pl.Series:
+        if scope == "item":
+            entities, versions = self.reader.items, self.reader.item_versions(self.slates)
+            profile = self.profile.items.get(name)
+        else:
+            entities = self.reader.users
+            versions = self.slates.spread(self.reader.user_versions(self.slates)).astype(np.int32)
+            profile = self.profile.users.get(name)
+        if profile is None or profile.numeric:
+            return _gather_numbers(entities.numbers(name), versions)
+        return _gather_values(f"{scope}.{name}", entities, versions, profile)
+
+    def _context(self, name: str) -> NDArray[np.float64] | pl.Series:
+        values = [context.get(name) for context in self.slates.context]
+        values += [None] * (len(self.slates) - len(values))
+        profile = self.profile.context.get(name)
+        if profile is None or profile.numeric:
+            numbers = np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
+            return self.slates.spread(numbers).astype(np.float64, copy=False)
+        rows = np.repeat(np.arange(len(values)), self.slates.sizes)
+        return pl.Series(f"context.{name}", values, dtype=_dtype(profile), strict=False)[rows]
+
+
+def _gather_numbers(
+    numbers: NDArray[np.float64], versions: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    if not len(numbers):
+        return np.full(len(versions), np.nan)
+    return np.where(versions >= 0, numbers[np.maximum(versions, 0)], np.nan)
+
+
+def _gather_values(
+    name: str, entities: Entities, versions: NDArray[np.int32], profile: AttributeProfile
+) -> pl.Series:
+    attribute = name.partition(".")[2]
+    distinct, inverse = np.unique(versions, return_inverse=True)
+    read: Callable[[int], Attributes] = entities.attributes
+    values = [read(v).get(attribute) if v >= 0 else None for v in distinct.tolist()]
+    return pl.Series(name, values, dtype=_dtype(profile), strict=False)[inverse]
+
+
+def _dtype(profile: AttributeProfile) -> pl.DataType:
+    dtypes: dict[str, pl.DataType] = {
+        "number": pl.Float64(),
+        "boolean": pl.Boolean(),
+        "string": pl.String(),
+        "strings": pl.List(pl.String()),
+        "numbers": pl.List(pl.Float64()),
+    }
+    return dtypes[profile.kind]

@@ -1,0 +1,49 @@
+"""A numpy array that grows at the end at constant cost per element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class Growable:
+    """Rows of one dtype and shape; new rows start at a fill value.
+
+    Args:
+        dtype: Of the elements.
+        fill: Value of rows that were never written.
+        width: Elements per row; 0 for a one-dimensional array.
+    """
+
+    __slots__ = ("_buffer", "_fill", "_size")
+
+    def __init__(self, dtype: DTypeLike, fill: float, width: int = 0) -> None:
+        self._fill = fill
+        self._size = 0
+        shape = (64, width) if width else (64,)
+        self._buffer: NDArray[Any] = np.full(shape, fill, dtype=dtype)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """A writable view of all rows; valid until the next growth."""
+        return self._buffer[: self._size]
+
+    def resize(self, size: int) -> None:
+        """Grow to `size` rows; never shrinks."""
+        if size > len(self._buffer):
+            shape = (max(size, 2 * len(self._buffer)), *self._buffer.shape[1:])
+            buffer = np.full(shape, self._fill, dtype=self._buffer.dtype)
+            buffer[: self._size] = self._buffer[: self._size]
+            self._buffer = buffer
+        self._size = max(self._size, size)
+
+    def extend(self, values: NDArray[Any]) -> None:
+        """Add rows at the end."""
+        start = self._size
+        self.resize(start + len(values))
+        self._buffer[start : self._size] = values

@@ -1,0 +1,277 @@
+"""The plan: everything that plugins offer on a log, checked, and computed for any batch of
+requests.
+
+Training and serving share this code; they differ only in the reader and in the size of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.errors import PluginError
+from recsys.features.frame import AS_OF, REQUEST, Frame
+from recsys.features.keys import parse_key
+from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch
+from recsys.features.profile import LogProfile
+from recsys.features.reading import StateReader
+from recsys.features.slates import Slates
+from recsys.features.vocabulary import Aggregate, Feature
+
+_SCOPES = ("item.", "user.", "context.")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one plugin offers.
+
+    Args:
+        plugin: Its name.
+        aggregates: What it needs.
+        features: Its columns.
+        models: Feature models that must be fitted.
+    """
+
+    plugin: str
+    aggregates: tuple[Aggregate, ...] = ()
+    features: tuple[Feature, ...] = ()
+    models: tuple[FeatureModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """All features in order, with what they are computed from.
+
+    Args:
+        profile: The log that the plan was made for.
+        features: In order of the ranker's columns.
+        owners: Plugin of each feature.
+        aggregates: By name, also those that only models and sources read.
+        models: Feature models by name.
+    """
+
+    profile: LogProfile
+    features: tuple[Feature, ...]
+    owners: Mapping[str, str]
+    aggregates: Mapping[str, Aggregate]
+    models: Mapping[str, FeatureModel]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names of the matrix."""
+        return tuple(feature.name for feature in self.features)
+
+    def without_models(self) -> FeaturePlan:
+        """Leave out feature models and every feature that reads a column of theirs.
+
+        Returns:
+            The smaller plan.
+        """
+        columns = {column for model in self.models.values() for column in model.columns}
+        kept = [f for f in self.features if columns.isdisjoint(f.expr.meta.root_names())]
+        return FeaturePlan(self.profile, tuple(kept), self.owners, self.aggregates, {})
+
+    def scoring_batch(
+        self, model: FeatureModel, slates: Slates, reader: StateReader
+    ) -> ScoringBatch:
+        """Read what a feature model scores from.
+
+        Returns:
+            Version rows and histories of all requests.
+        """
+        histories = {a.name: reader.histories(a, slates) for a in model.aggregates()}
+        return ScoringBatch(reader.item_versions(slates), slates.offsets, histories)
+
+    def scores(
+        self, slates: Slates, reader: StateReader, fitted: Mapping[str, FittedFeatureModel]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Score all candidates with all feature models.
+
+        Returns:
+            float32 (n_candidates,) by column name.
+
+        Raises:
+            PluginError: A model returned another shape than it should have.
+        """
+        columns: dict[str, NDArray[np.float32]] = {}
+        for name, model in fitted.items():
+            batch = self.scoring_batch(self.models[name], slates, reader)
+            found = model.score(batch)
+            expected = (len(slates.items), len(model.columns))
+            if found.shape != expected:
+                cause = f"returned shape {found.shape}; expected {expected}"
+                raise PluginError(name, "FittedFeatureModel.score", cause)
+            columns.update(zip(model.columns, found.T, strict=True))
+        return columns
+
+    def matrix(
+        self, slates: Slates, reader: StateReader, scores: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Compute all features.
+
+        Args:
+            slates: The requests.
+            reader: The offline or the online state.
+            scores: Columns of feature models; one that is absent reads missing.
+
+        Returns:
+            float32 (n_candidates, n_features): NaN is missing, never infinite.
+
+        Raises:
+            PluginError: An expression failed or gave another number of rows.
+        """
+        n_rows = len(slates.items)
+        frame = Frame(slates, reader, self.aggregates, self.profile, self._complete(scores, n_rows))
+        matrix = np.empty((n_rows, len(self.features)), dtype=np.float32, order="F")
+        derived: list[tuple[int, Feature]] = []
+        for position, feature in enumerate(self.features):
+            name = plain_column(feature.expr)
+            column = frame.column(name) if name else None
+            if isinstance(column, np.ndarray):
+                matrix[:, position] = column
+            else:
+                derived.append((position, feature))
+        if derived:
+            for (position, _), values in zip(derived, self._select(frame, derived), strict=True):
+                matrix[:, position] = values
+        matrix[~np.isfinite(matrix)] = np.nan
+        return matrix
+
+    def keep_mask(
+        self, exprs: Sequence[pl.Expr], slates: Slates, reader: StateReader
+    ) -> NDArray[np.bool_]:
+        """Evaluate filters; a candidate stays when no filter says otherwise.
+
+        Returns:
+            bool (n_candidates,).
+        """
+        frame = Frame(slates, reader, self.aggregates, self.profile, {})
+        names = sorted({name for expr in exprs for name in expr.meta.root_names()})
+        data = pl.DataFrame([frame.series(name) for name in names])
+        kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
+        mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
+        return mask
+
+    def _complete(
+        self, scores: Mapping[str, NDArray[np.float32]], n_rows: int
+    ) -> dict[str, NDArray[np.float32]]:
+        missing = np.full(n_rows, np.nan, dtype=np.float32)
+        columns = {c: missing for model in self.models.values() for c in model.columns}
+        return {**columns, **scores}
+
+    def _select(
+        self, frame: Frame, derived: Sequence[tuple[int, Feature]]
+    ) -> list[NDArray[np.float32]]:
+        features = [feature for _, feature in derived]
+        names = {name for f in features for name in f.expr.meta.root_names()}
+        data = pl.DataFrame([frame.series(name) for name in sorted(names | {REQUEST})])
+        try:
+            selected = data.select(_numeric(feature) for feature in features)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise self._culprit(data, features) from error
+        if selected.height != data.height:
+            raise self._culprit(data, features)
+        return [_floats(column) for column in selected.iter_columns()]
+
+    def _culprit(self, data: pl.DataFrame, features: Sequence[Feature]) -> PluginError:
+        """Find the feature that broke a select by evaluating them one by one.
+
+        Returns:
+            The error that names it.
+        """
+        for feature in features:
+            hook = f"feature {feature.name}"
+            try:
+                found = data.select(_numeric(feature))
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                return PluginError(self.owners[feature.name], hook, str(error).split("\n")[0])
+            if found.height not in {1, data.height}:
+                cause = f"returned shape {found.shape}; expected {(data.height, 1)}"
+                return PluginError(self.owners[feature.name], hook, cause)
+        names = ", ".join(feature.name for feature in features)
+        return PluginError("unknown", "features", f"fail together but not alone: {names}")
+
+
+def _numeric(feature: Feature) -> pl.Expr:
+    expr = feature.expr.over(REQUEST) if feature.listwise else feature.expr
+    return expr.cast(pl.Float32).alias(feature.name)
+
+
+def _floats(column: pl.Series) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = column.to_numpy()
+    return values
+
+
+def plain_column(expr: pl.Expr) -> str:
+    """Recognise an expression that is a column and nothing else.
+
+    Returns:
+        The column's name; empty for any other expression.
+    """
+    return expr.meta.root_names()[0] if expr.meta.is_column() else ""
+
+
+def make_plan(
+    profile: LogProfile, offers: Sequence[Offer], extra: Sequence[tuple[str, Aggregate]] = ()
+) -> FeaturePlan:
+    """Put the offers of all plugins together.
+
+    Args:
+        profile: The log.
+        offers: In the order in which plugins are loaded.
+        extra: (plugin, aggregate) pairs that candidate sources and filters read.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PluginError: Two plugins clash over a name, a key is malformed, or an expression reads a
+            column that nobody offers.
+    """
+    aggregates = _merge_aggregates(offers, extra)
+    owners: dict[str, str] = {}
+    features: list[Feature] = []
+    models = {model.name: model for offer in offers for model in offer.models}
+    known = {*aggregates, AS_OF, *(c for model in models.values() for c in model.columns)}
+    for offer in offers:
+        for feature in offer.features:
+            if feature.name in owners:
+                cause = f"feature {feature.name} is offered by plugin {owners[feature.name]} too"
+                raise PluginError(offer.plugin, "recsys_features", cause)
+            _check_columns(offer.plugin, feature, known)
+            owners[feature.name] = offer.plugin
+            features.append(feature)
+    return FeaturePlan(profile, tuple(features), owners, aggregates, models)
+
+
+def _merge_aggregates(
+    offers: Sequence[Offer], extra: Sequence[tuple[str, Aggregate]]
+) -> dict[str, Aggregate]:
+    merged: dict[str, tuple[str, Aggregate]] = {}
+    wanted = [(offer.plugin, aggregate) for offer in offers for aggregate in offer.aggregates]
+    for offer in offers:
+        wanted += [(offer.plugin, a) for model in offer.models for a in model.aggregates()]
+    for plugin, aggregate in [*wanted, *extra]:
+        owner, known = merged.setdefault(aggregate.name, (plugin, aggregate))
+        if known != aggregate:
+            cause = f"aggregate {aggregate.name} differs from the one of plugin {owner}"
+            raise PluginError(plugin, "recsys_aggregates", cause)
+        try:
+            parse_key(aggregate.by)
+        except ValueError as error:
+            raise PluginError(plugin, "recsys_aggregates", str(error)) from error
+    return {name: aggregate for name, (_, aggregate) in merged.items()}
+
+
+def _check_columns(plugin: str, feature: Feature, known: set[str]) -> None:
+    for name in feature.expr.meta.root_names():
+        if name not in known and not name.startswith(_SCOPES):
+            cause = (
+                f"feature {feature.name} reads column {name!r}; expected an aggregate of the plugin,
+                " "item.NAME, user.NAME, context.NAME or as_of"
+            )
+            raise PluginError(plugin, "recsys_features", cause)

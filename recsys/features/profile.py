@@ -1,0 +1,145 @@
+"""What kind of log this is: attributes with their kinds, event types, sizes.
+
+Plugins ask it what they can offer on this log; it is stored in the bundle, so that serving offers
+exactly what training saw.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from recsys.events.snapshot import LogSnapshot
+from recsys.features.actions import EncodedLog, decode_attributes
+from recsys.features.entities import Entities
+from recsys.schema import Attributes, AttributeValue
+
+Kind: TypeAlias = Literal["number", "boolean", "string", "strings", "numbers"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeProfile:
+    """One attribute over all versions that carry it.
+
+    Args:
+        kind: Type of its values; the most frequent one where they differ.
+        n_present: Versions that carry it.
+        n_distinct: Distinct values (of lists: distinct elements), counted up to 100,000.
+        n_values: Values (of lists: elements) in all.
+        mean_words: Words per value, 0 for numbers and booleans.
+    """
+
+    kind: Kind
+    n_present: int
+    n_distinct: int
+    n_values: int
+    mean_words: float
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it can be a column as it is."""
+        return self.kind in {"number", "boolean"}
+
+    @property
+    def categorical(self) -> bool:
+        """Whether it is text whose values come back: on average at least three times each."""
+        return self.kind in {"string", "strings"} and self.n_values >= 3 * self.n_distinct
+
+
+@dataclass(frozen=True, slots=True)
+class LogProfile:
+    """A log in a nutshell.
+
+    Args:
+        items: Item attributes by name.
+        users: User attributes by name.
+        context: Request attributes by name.
+        event_types: Number of interactions by type.
+        n_items: Items that any event names.
+        n_users: Users that any event names.
+        n_impressions: Lists shown; 0 for a log of interactions only.
+    """
+
+    items: dict[str, AttributeProfile] = field(default_factory=dict)
+    users: dict[str, AttributeProfile] = field(default_factory=dict)
+    context: dict[str, AttributeProfile] = field(default_factory=dict)
+    event_types: dict[str, int] = field(default_factory=dict)
+    n_items: int = 0
+    n_users: int = 0
+    n_impressions: int = 0
+
+
+def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
+    """Describe a log.
+
+    Returns:
+        Its profile; names in alphabetical order.
+    """
+    types = snapshot.interactions["type"].value_counts(sort=True).sort("type")
+    context = (decode_attributes(text) for text in snapshot.impressions["context"])
+    return LogProfile(
+        items=profile_attributes(_all_attributes(log.items)),
+        users=profile_attributes(_all_attributes(log.users)),
+        context=profile_attributes(context),
+        event_types=dict(types.iter_rows()),
+        n_items=len(log.items.ids),
+        n_users=len(log.users.ids),
+        n_impressions=snapshot.impressions.height,
+    )
+
+
+def _all_attributes(entities: Entities) -> Iterable[Attributes]:
+    return (entities.attributes(row) for row in range(len(entities)))
+
+
+class _Tally:
+    """Counts of one attribute while a log is read."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[Kind, int] = defaultdict(int)
+        self.distinct: set[str] = set()
+        self.n_values = 0
+        self.n_words = 0
+
+    def add(self, value: AttributeValue) -> None:
+        self.kinds[_kind(value)] += 1
+        for part in value if isinstance(value, list) else [value]:
+            self.n_values += 1
+            if len(self.distinct) < 100_000:
+                self.distinct.add(str(part))
+            if isinstance(part, str):
+                self.n_words += len(part.split())
+
+    def profile(self) -> AttributeProfile:
+        return AttributeProfile(
+            kind=max(self.kinds, key=lambda kind: self.kinds[kind]),
+            n_present=sum(self.kinds.values()),
+            n_distinct=len(self.distinct),
+            n_values=self.n_values,
+            mean_words=self.n_words / max(self.n_values, 1),
+        )
+
+
+def profile_attributes(rows: Iterable[Attributes]) -> dict[str, AttributeProfile]:
+    """Describe all attributes that any of the rows carries.
+
+    Returns:
+        Profiles by name, in alphabetical order.
+    """
+    tallies: dict[str, _Tally] = defaultdict(_Tally)
+    for attributes in rows:
+        for name, value in attributes.items():
+            tallies[name].add(value)
+    return {name: tallies[name].profile() for name in sorted(tallies)}
+
+
+def _kind(value: AttributeValue) -> Kind:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "numbers" if value and isinstance(value[0], int | float) else "strings"

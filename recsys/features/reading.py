@@ -1,0 +1,78 @@
+"""How aggregates are read: one contract, an offline and an online execution."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.actions import EventTypes
+from recsys.features.entities import Entities
+from recsys.features.models import Histories
+from recsys.features.slates import Slates
+from recsys.features.vocabulary import ANY_INTERACTION, Aggregate
+from recsys.schema import IMPRESSION, MICROSECONDS
+
+
+class StateReader(Protocol):
+    """Reads what was known at the instants of requests."""
+
+    items: Entities
+    users: Entities
+    types: EventTypes
+
+    def item_versions(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the version rows of all candidates: int32 (n_candidates,), -1 where unknown."""
+        ...
+
+    def user_versions(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the version rows of all users: int32 (n_requests,), -1 where unknown."""
+        ...
+
+    def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
+        """Read a scalar aggregate for every candidate: float64 (n_candidates,), NaN: missing."""
+        ...
+
+    def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
+        """Read a `last_items` aggregate, one row per request."""
+        ...
+
+
+def type_mask(of: tuple[str, ...], types: EventTypes) -> NDArray[np.bool_]:
+    """Say which event types an aggregate is made of.
+
+    Returns:
+        bool (n_types,).
+    """
+    return np.array([
+        name in of or (ANY_INTERACTION in of and name != IMPRESSION) for name in types.names
+    ])
+
+
+def bucket_us(aggregate: Aggregate, n_buckets: int) -> int:
+    """Give the length of one bucket of a windowed aggregate.
+
+    Returns:
+        Microseconds, at least one.
+    """
+    return max(1, round((aggregate.window_s or 0) * MICROSECONDS / n_buckets))
+
+
+def age_s(as_of: NDArray[np.int64], instants: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Measure the time from instants to requests.
+
+    Returns:
+        Seconds; the same arithmetic in both executions, so that they agree to the bit.
+    """
+    return (as_of - instants) / MICROSECONDS
+
+
+def decay(elapsed_us: NDArray[np.int64], half_life_s: float) -> NDArray[np.float64]:
+    """Weigh a count of long ago.
+
+    Returns:
+        0.5 ** (elapsed / half life).
+    """
+    weights: NDArray[np.float64] = np.exp2(-(elapsed_us / MICROSECONDS) / half_life_s)
+    return weights

@@ -1,0 +1,80 @@
+"""Requests with their candidates as integer rows: the shape in which everything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.schema import Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Slates:
+    """A batch of requests; one while serving, thousands while training.
+
+    Args:
+        users: int32 (n_requests,): user rows, or `ANONYMOUS` or `UNKNOWN`.
+        as_of: int64 (n_requests,): instants in microseconds; only the past before them is seen.
+        items: int32 (n_candidates,): item rows or `UNKNOWN`, request after request.
+        offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
+        context: Request attributes, one dictionary per request; empty when there are none at all.
+    """
+
+    users: NDArray[np.int32]
+    as_of: NDArray[np.int64]
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    context: Sequence[Attributes] = field(default_factory=tuple)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Candidates per request: int64 (n_requests,)."""
+        return np.diff(self.offsets)
+
+    def spread(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Repeat a value per request for each of its candidates.
+
+        Returns:
+            An array (n_candidates, ...).
+        """
+        if len(self) == 1:
+            return np.broadcast_to(values[0], (len(self.items), *values.shape[1:]))
+        return np.repeat(values, self.sizes, axis=0)
+
+    def part(self, start: int, stop: int) -> Slates:
+        """Cut out consecutive requests.
+
+        Returns:
+            Requests `start` to `stop` (exclusive) as a batch of their own.
+        """
+        low, high = self.offsets[start], self.offsets[stop]
+        return Slates(
+            users=self.users[start:stop],
+            as_of=self.as_of[start:stop],
+            items=self.items[low:high],
+            offsets=self.offsets[start : stop + 1] - low,
+            context=self.context[start:stop] if self.context else (),
+        )
+
+
+def one_slate(
+    user: int, as_of: int, items: NDArray[np.int32], context: Attributes | None = None
+) -> Slates:
+    """Make a batch of a single request.
+
+    Returns:
+        The batch.
+    """
+    return Slates(
+        users=np.array([user], dtype=np.int32),
+        as_of=np.array([as_of], dtype=np.int64),
+        items=items,
+        offsets=np.array([0, len(items)], dtype=np.int64),
+        context=(context,) if context else (),
+    )

@@ -1,0 +1,161 @@
+"""The plugin contract: what a plugin may implement. A hook exists because a first-party plugin uses
+it.
+
+A plugin is a module (or object) with functions marked `@hookimpl`. A function may take fewer
+arguments than its hook offers. All hooks are called once, when a workspace is opened; none is on
+the request path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+import pluggy
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.config import Config
+from recsys.features.models import FeatureModel, FittedFeatureModel, Histories
+from recsys.features.profile import LogProfile
+from recsys.features.vocabulary import Aggregate, Feature
+
+PROJECT = "recsys"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_spec = pluggy.HookspecMarker(PROJECT)
+_impl = pluggy.HookimplMarker(PROJECT)
+
+
+def hookimpl(function: _F) -> _F:
+    """Mark a function of a plugin as the implementation of the hook with its name.
+
+    Returns:
+        The function itself.
+    """
+    return cast("_F", _impl(function))
+
+
+def _hookspec(function: _F) -> _F:
+    return cast("_F", _spec(function))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """What a candidate source sees of a request.
+
+    Args:
+        histories: Of the requesting user, one row each, by name of a `last_items` aggregate.
+        item_values: Reads a scalar aggregate for all items: float64 (n_items,).
+        item_rows: int32 (n_versions,): item row of each version row.
+        models: Fitted feature models by name.
+    """
+
+    histories: dict[str, Histories]
+    item_values: Callable[[str], NDArray[np.float64]]
+    item_rows: NDArray[np.int32]
+    models: dict[str, FittedFeatureModel]
+
+
+class CandidateSource(Protocol):
+    """Finds items worth ranking for a user."""
+
+    name: str
+
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """List the aggregates that it reads."""
+        ...
+
+    def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
+        """Propose up to n items: item rows, best first; empty where it has nothing to say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Removes candidates from recommendations; never applied to `Rank`, whose caller chose the
+    list.
+
+    Args:
+        name: For people.
+        keep: Boolean expression over the candidate frame; missing keeps.
+        aggregates: What the expression reads.
+    """
+
+    name: str
+    keep: pl.Expr
+    aggregates: tuple[Aggregate, ...] = ()
+
+
+@_hookspec
+def recsys_aggregates(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Aggregate]:
+    """Say which aggregates the plugin's features read.
+
+    Args:
+        profile: The log that they will be computed on.
+        settings: The plugin's own table `[settings.NAME]` of the configuration.
+
+    Returns:
+        Aggregates; a name that another plugin uses too must mean the same.
+    """
+    raise NotImplementedError
+
+
+@_hookspec
+def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Feature]:
+    """Offer columns to the ranker.
+
+    Args:
+        profile: The log that they will be computed on.
+        settings: The plugin's own table of the configuration.
+
+    Returns:
+        Features; their names are unique over all plugins.
+    """
+    raise NotImplementedError
+
+
+@_hookspec
+def recsys_feature_models(config: Config, profile: LogProfile) -> Sequence[FeatureModel]:
+    """Offer features that must be fitted before they can be computed.
+
+    Args:
+        config: The whole configuration.
+        profile: The log that they will be fitted on.
+
+    Returns:
+        Feature models.
+    """
+    raise NotImplementedError
+
+
+@_hookspec
+def recsys_candidate_sources(
+    profile: LogProfile, settings: dict[str, Any]
+) -> Sequence[CandidateSource]:
+    """Offer sources of candidates for recommendations.
+
+    Args:
+        profile: The log.
+        settings: The plugin's own table of the configuration.
+
+    Returns:
+        Candidate sources.
+    """
+    raise NotImplementedError
+
+
+@_hookspec
+def recsys_filters(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Filter]:
+    """Offer filters on recommended candidates.
+
+    Args:
+        profile: The log.
+        settings: The plugin's own table of the configuration.
+
+    Returns:
+        Filters.
+    """
+    raise NotImplementedError

@@ -1,0 +1,136 @@
+"""Asks loaded plugins what they offer on a log, one implementation at a time.
+
+Pluggy's own call stops at the first implementation that raises and does not say whose it was;
+calling them one by one lets the error name plugin, hook and cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from recsys import hookspecs
+from recsys.config import Config
+from recsys.errors import PluginError
+from recsys.features.models import FeatureModel
+from recsys.features.plan import FeaturePlan, Offer, make_plan
+from recsys.features.profile import LogProfile
+from recsys.features.vocabulary import Aggregate, Feature
+from recsys.hookspecs import CandidateSource, Filter
+from recsys.plugins.loader import LoadedPlugin, load_plugins
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Everything that the plugins of a workspace offer on a log.
+
+    Args:
+        plugins: Name to version, in loading order.
+        plan: Features, aggregates and feature models.
+        sources: Candidate sources.
+        filters: Filters on recommendations.
+        offers: Per plugin, for people.
+    """
+
+    plugins: dict[str, str]
+    plan: FeaturePlan
+    sources: tuple[CandidateSource, ...]
+    filters: tuple[Filter, ...]
+    offers: tuple[Offer, ...]
+
+
+def load_capabilities(workspace: Path, config: Config, profile: LogProfile) -> Capabilities:
+    """Load the plugins of a workspace and put their offers together.
+
+    Returns:
+        All capabilities.
+
+    Raises:
+        PluginError: A plugin fails to load, fails in a hook, or clashes with another.
+    """
+    plugins = load_plugins(workspace / config.plugins.folder, config.plugins.disabled)
+    return ask_plugins(plugins, config, profile)
+
+
+def ask_plugins(
+    plugins: Sequence[LoadedPlugin], config: Config, profile: LogProfile
+) -> Capabilities:
+    """Ask plugins what they offer.
+
+    Returns:
+        All capabilities.
+
+    Raises:
+        PluginError: A hook raised, returned something else than its contract says, or plugins
+            clash.
+    """
+    offers: list[Offer] = []
+    sources: list[CandidateSource] = []
+    filters: list[Filter] = []
+    extra: list[tuple[str, Aggregate]] = []
+    for plugin in plugins:
+        ask = _Asker(plugin, config, profile)
+        offers.append(
+            Offer(
+                plugin.name,
+                tuple(ask("recsys_aggregates", Aggregate)),
+                tuple(ask("recsys_features", Feature)),
+                tuple(ask("recsys_feature_models", FeatureModel)),
+            )
+        )
+        mine_sources = ask("recsys_candidate_sources", CandidateSource)
+        mine_filters = ask("recsys_filters", Filter)
+        sources += mine_sources
+        filters += mine_filters
+        for part in mine_sources:
+            extra += [(plugin.name, a) for a in part.aggregates()]
+        for rule in mine_filters:
+            extra += [(plugin.name, a) for a in rule.aggregates]
+    return Capabilities(
+        plugins={plugin.name: plugin.version for plugin in plugins},
+        plan=make_plan(profile, offers, extra),
+        sources=tuple(sources),
+        filters=tuple(filters),
+        offers=tuple(offers),
+    )
+
+
+class _Asker:
+    """Calls the hooks of one plugin."""
+
+    def __init__(self, plugin: LoadedPlugin, config: Config, profile: LogProfile) -> None:
+        self._plugin = plugin
+        self._arguments = {
+            "config": config,
+            "profile": profile,
+            "settings": config.settings.get(plugin.name, {}),
+        }
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(plugin.module, name=plugin.name)
+        self._hook = manager.hook
+
+    def __call__(self, hook: str, kind: type) -> list[Any]:
+        found: list[Any] = []
+        for implementation in getattr(self._hook, hook).get_hookimpls():
+            arguments = [self._arguments[name] for name in implementation.argnames]
+            try:
+                parts = list(implementation.function(*arguments))
+            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
+                cause = f"{type(error).__name__}: {error}"
+                raise PluginError(self._plugin.name, hook, cause) from error
+            for part in parts:
+                self._check_kind(hook, part, kind)
+            found += parts
+        return found
+
+    def _check_kind(self, hook: str, part: object, kind: type) -> None:
+        names = [name for name in ("name",) if not isinstance(getattr(part, name, None), str)]
+        is_record = kind in {Aggregate, Feature, Filter}
+        if (is_record and not isinstance(part, kind)) or names:
+            cause = f"returned a {type(part).__name__}; expected {kind.__name__} with a name"
+            raise PluginError(self._plugin.name, hook, cause)

@@ -1,0 +1,1 @@
+"""Versioned, verified folders of everything that serves: publish, open, activate, roll back."""

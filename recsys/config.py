@@ -1,4 +1,4 @@
-"""One typed configuration: `recsys.toml`, with environment variables `RECSYS_SECTION__KEY` on top."""
+"""One typed configuration: `recsys.toml`, overridden by variables `RECSYS_SECTION__KEY`."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Config(BaseSettings):
     )
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # noqa: PLR0917 - the signature is pydantic's
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

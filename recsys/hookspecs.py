@@ -1,16 +1,15 @@
-"""The plugin contract: what a plugin may implement. A hook exists because a first-party plugin uses
-it.
+"""The plugin contract: what a plugin may implement.
 
 A plugin is a module (or object) with functions marked `@hookimpl`. A function may take fewer
 arguments than its hook offers. All hooks are called once, when a workspace is opened; none is on
-the request path.
+the request path. A hook exists because a first-party plugin uses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pluggy
@@ -35,11 +34,11 @@ def hookimpl(function: _F) -> _F:
     Returns:
         The function itself.
     """
-    return cast("_F", _impl(function))
+    return _impl(function)
 
 
 def _hookspec(function: _F) -> _F:
-    return cast("_F", _spec(function))
+    return _spec(function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,9 @@ class CandidateSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Removes candidates from recommendations; never applied to `Rank`, whose caller chose the
-    list.
+    """Removes candidates from recommendations.
+
+    It is never applied to `Rank`, whose caller chose the list.
 
     Args:
         name: For people.
@@ -100,7 +100,7 @@ def recsys_aggregates(profile: LogProfile, settings: dict[str, Any]) -> Sequence
     Returns:
         Aggregates; a name that another plugin uses too must mean the same.
     """
-    raise NotImplementedError
+    return ()
 
 
 @_hookspec
@@ -114,7 +114,7 @@ def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> Sequence[F
     Returns:
         Features; their names are unique over all plugins.
     """
-    raise NotImplementedError
+    return ()
 
 
 @_hookspec
@@ -128,7 +128,7 @@ def recsys_feature_models(config: Config, profile: LogProfile) -> Sequence[Featu
     Returns:
         Feature models.
     """
-    raise NotImplementedError
+    return ()
 
 
 @_hookspec
@@ -144,7 +144,7 @@ def recsys_candidate_sources(
     Returns:
         Candidate sources.
     """
-    raise NotImplementedError
+    return ()
 
 
 @_hookspec
@@ -158,4 +158,4 @@ def recsys_filters(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Fi
     Returns:
         Filters.
     """
-    raise NotImplementedError
+    return ()

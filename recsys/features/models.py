@@ -96,8 +96,7 @@ class FitView:
 
 
 class FittedFeatureModel(Protocol):
-    """A feature model that can score; immutable but for the item vectors it adds as items
-    arrive."""
+    """A feature model that can score; it only ever changes by adding vectors of new items."""
 
     columns: tuple[str, ...]
 

@@ -1,5 +1,4 @@
-"""The plan: everything that plugins offer on a log, checked, and computed for any batch of
-requests.
+"""The plan: what plugins offer on a log, checked, and computed for any batch of requests.
 
 Training and serving share this code; they differ only in the reader and in the size of the batch.
 """
@@ -270,8 +269,6 @@ def _merge_aggregates(
 def _check_columns(plugin: str, feature: Feature, known: set[str]) -> None:
     for name in feature.expr.meta.root_names():
         if name not in known and not name.startswith(_SCOPES):
-            cause = (
-                f"feature {feature.name} reads column {name!r}; expected an aggregate of the plugin,
-                " "item.NAME, user.NAME, context.NAME or as_of"
-            )
+            expected = "an aggregate of a plugin, item.NAME, user.NAME, context.NAME or as_of"
+            cause = f"feature {feature.name} reads column {name!r}; expected {expected}"
             raise PluginError(plugin, "recsys_features", cause)

@@ -44,8 +44,8 @@ class AttributeProfile:
 
     @property
     def categorical(self) -> bool:
-        """Whether it is text whose values come back: on average at least three times each."""
-        return self.kind in {"string", "strings"} and self.n_values >= 3 * self.n_distinct
+        """Whether it is text whose values come back: each stands for at least 1.5 items on average."""
+        return self.kind in {"string", "strings"} and self.n_values >= 1.5 * self.n_distinct
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _installed(disabled: tuple[str, ...]) -> Iterator[LoadedPlugin]:
 def _load_point(point: EntryPoint) -> Any:  # noqa: ANN401 - a plugin is any object with hooks
     try:
         return point.load()
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; one line says which
+    except Exception as error:
         raise PluginError(point.name, "load", _cause(error)) from error
 
 
@@ -92,7 +92,7 @@ def _dropped_in(folder: Path | None, disabled: tuple[str, ...]) -> Iterator[Load
 
 
 def _file_version(path: Path) -> str:
-    import hashlib  # noqa: PLC0415 - only drop-in files need it
+    import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
@@ -106,7 +106,7 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; one line says which
+    except Exception as error:
         del sys.modules[name]
         raise PluginError(path.stem, "load", _cause(error)) from error
     return module

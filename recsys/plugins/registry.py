@@ -120,7 +120,7 @@ class _Asker:
             arguments = [self._arguments[name] for name in implementation.argnames]
             try:
                 parts = list(implementation.function(*arguments))
-            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way
+            except Exception as error:
                 cause = f"{type(error).__name__}: {error}"
                 raise PluginError(self._plugin.name, hook, cause) from error
             for part in parts:

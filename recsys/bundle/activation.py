@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from recsys.bundle.files import write_durably
+from recsys.bundle.durable import write_durably
 from recsys.errors import BundleError
 
 ACTIVE_NAME: Final = "active"

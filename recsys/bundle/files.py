@@ -1,14 +1,14 @@
-"""The files of a bundle: which are there, what their hashes are, and how they get to disk."""
+"""The files of a bundle: which are there, and whether each is what the manifest says."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from recsys.bundle.durable import walk_files
 from recsys.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, check_file_name
 from recsys.errors import BundleError
 
@@ -30,7 +30,7 @@ def scan_files(folder: Path) -> dict[str, int]:
     if folder.is_symlink() or not folder.is_dir():
         raise BundleError(folder, "no such folder", "a published bundle")
     sizes: dict[str, int] = {}
-    for entry in _walk(folder):
+    for entry in walk_files(folder):
         path = Path(entry.path)
         if not entry.is_file(follow_symlinks=False):
             found = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
@@ -76,31 +76,6 @@ def verify_files(folder: Path, manifest: Manifest, max_bytes: int) -> None:
             raise BundleError(folder / name, f"SHA-256 {found}", f"SHA-256 {entry.sha256}")
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file in one step: readers, and a power cut, leave the old bytes or the new."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_tree(folder: Path) -> None:
-    """Bring all files and folders of a tree to disk."""
-    for entry in _walk(folder):
-        _sync(Path(entry.path))
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-        _sync(path)
-    _sync(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in one folder to disk."""
-    _sync(folder)
-
-
 def _check_names_and_sizes(folder: Path, manifest: Manifest, sizes: dict[str, int]) -> None:
     for name, entry in manifest.files.items():
         if name not in sizes:
@@ -110,22 +85,6 @@ def _check_names_and_sizes(folder: Path, manifest: Manifest, sizes: dict[str, in
     for name in sizes:
         if name not in manifest.files:
             raise BundleError(folder / name, "an extra file", "only files that the manifest names")
-
-
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Visit everything below a folder that is not itself a folder.
-
-    Yields:
-        Entries, in no particular order.
-    """
-    waiting: list[str | Path] = [folder]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    yield entry
 
 
 def _sha256(path: Path) -> str:
@@ -138,11 +97,3 @@ def _sha256(path: Path) -> str:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BundleError(path, "no plain file", "a plain file")
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

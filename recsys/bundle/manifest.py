@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from recsys.bundle.durable import write_durably
 from recsys.errors import BundleError
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -37,7 +38,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
-class LogSnapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LogFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What of the behaviour log the bundle was made from.
 
     Args:
@@ -81,7 +82,7 @@ class ManifestDraft(msgspec.Struct, frozen=True, kw_only=True):
         not_reproducible: Why a second run could give another bundle; empty when it gives the same.
     """
 
-    log: LogSnapshot
+    log: LogFacts
     config: dict[str, Any]
     plugins: tuple[PluginVersion, ...]
     feature_names: tuple[str, ...]
@@ -121,6 +122,20 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """
     blank = _canonical(msgspec.structs.replace(manifest, checksum=""))
     return _canonical(msgspec.structs.replace(manifest, checksum=hashlib.sha256(blank).hexdigest()))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a bundle whose files are all there, and bring it to disk.
+
+    Raises:
+        BundleError: A value of it has no form in JSON.
+    """
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest)
+        data = encode_manifest(plain)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise BundleError(folder, f"a manifest with {error}", "values that JSON has") from error
+    write_durably(folder / MANIFEST_NAME, data)
 
 
 def read_manifest(folder: Path) -> Manifest:

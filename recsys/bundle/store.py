@@ -24,7 +24,8 @@ import msgspec
 
 from recsys import __version__
 from recsys.bundle.activation import read_history, write_history
-from recsys.bundle.files import hash_files, sync_folder, sync_tree, verify_files, write_durably
+from recsys.bundle.durable import sync, sync_tree
+from recsys.bundle.files import hash_files, verify_files
 from recsys.bundle.locks import exclusive, is_held
 from recsys.bundle.manifest import (
     MANIFEST_NAME,
@@ -32,8 +33,8 @@ from recsys.bundle.manifest import (
     Manifest,
     ManifestDraft,
     check_draft,
-    encode_manifest,
     read_manifest,
+    write_manifest,
 )
 from recsys.errors import BundleError
 
@@ -212,9 +213,9 @@ class BundleStore:
                 recsys_version=__version__,
                 files=files,
             )
-            write_durably(folder / MANIFEST_NAME, encode_manifest(manifest))
+            write_manifest(folder, manifest)
             folder.rename(self.folder / manifest.version)
-            sync_folder(self.folder)
+            sync(self.folder)
         return manifest.version
 
     def _free_instant(self) -> datetime:

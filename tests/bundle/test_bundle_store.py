@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recsys.bundle.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
-    LogSnapshot,
+    LogFacts,
     ManifestDraft,
     PluginVersion,
     read_manifest,
@@ -25,7 +25,7 @@ from recsys.bundle.manifest import (
 from recsys.bundle.store import BundleStore
 from recsys.errors import BundleError
 
-LOG = LogSnapshot(
+LOG = LogFacts(
     n_items=3,
     n_users=2,
     n_impressions=5,
@@ -352,6 +352,17 @@ def test_readers_never_see_half_a_bundle_while_writers_publish_and_switch(store)
     assert n_reads > 0
     assert len(store.list()) == 13
     assert store.active() in {info.version for info in store.list()}
+
+
+def test_values_that_json_knows_otherwise_are_read_back_as_they_will_be_verified(store):
+    config = {"windows": (1, 2), "share": 1.0, "limit": 10**30, 3: None, "far": float("inf")}
+    version = store.publish(lambda folder: draft(metrics={"n": 1}, config=config))
+    manifest = store.open(version).manifest
+    assert manifest.metrics == {"n": 1.0}
+    assert manifest.config["windows"] == [1, 2]
+    with pytest.raises(BundleError, match="values that JSON has"):
+        store.publish(lambda folder: draft(config={"path": object()}))
+    assert [info.version for info in store.list()] == [version]
 
 
 def test_manifest_bytes_are_the_same_for_the_same_content(store):

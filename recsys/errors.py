@@ -74,6 +74,13 @@ class TrainingError(RecsysError):
         super().__init__(f"{what}: {found}; expected {expected}")
 
 
+class RankingError(RecsysError):
+    """Rows cannot be scored or measured: they do not fit the ranker, or a score is not finite."""
+
+    def __init__(self, what: str, found: str, expected: str) -> None:
+        super().__init__(f"{what}: {found}; expected {expected}")
+
+
 class EncoderError(RecsysError):
     """The pretrained text encoder is missing or is not the one that was expected."""
 

@@ -1,0 +1,1 @@
+"""The ranker over all feature columns, and the metrics that rankings are measured by."""

@@ -1,0 +1,297 @@
+"""How good rankings are: AUC, MRR and nDCG of each impression, vectorised over ragged groups.
+
+An impression counts when it has both labels: a candidate of grade above 0, and one of grade 0.
+Tied scores never profit from the order of the rows, which is often the order that users were shown:
+every metric is its expected value over all orders of the tied candidates. nDCG's gain is the grade
+itself, so with one kind of interaction it is the binary nDCG; the ranker learns by the same gain.
+
+One sort of all rows serves all metrics, instead of a loop over impressions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import RankingError
+
+N_RESAMPLES: Final = 2_000
+INTERVAL: Final = (2.5, 97.5)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedImpressions:
+    """Impressions with both labels, their candidates best first.
+
+    Rows with equal scores in one impression form a block.
+
+    Args:
+        impressions: int64 (n_kept,): which groups of the input have both labels.
+        grades: float64 (n_rows,): grades of the kept rows, impression after impression, best first.
+        sizes: int64 (n_kept,): candidates of each impression.
+        block_of_row: int64 (n_rows,): block of each row.
+        block_starts: int64 (n_blocks,): first row of each block.
+    """
+
+    impressions: NDArray[np.int64]
+    grades: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    block_of_row: NDArray[np.int64]
+    block_starts: NDArray[np.int64]
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First row of each impression."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Position of each row in its impression, from 0."""
+        return np.arange(len(self.grades)) - np.repeat(self.starts, self.sizes)
+
+    @property
+    def block_sizes(self) -> NDArray[np.int64]:
+        """Rows of each block."""
+        return np.diff(np.append(self.block_starts, len(self.grades)))
+
+    def per_impression(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum a value of each row over each impression.
+
+        Returns:
+            float64 (n_kept,).
+        """
+        return np.add.reduceat(values, self.starts) if len(self.sizes) else np.empty(0)
+
+    def block_means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give each row the mean of its block: the value expected there when ties fall at random.
+
+        Returns:
+            float64 (n_rows,).
+        """
+        if len(values) == 0:
+            return values
+        means = np.add.reduceat(values, self.block_starts) / self.block_sizes
+        return means[self.block_of_row]
+
+
+@dataclass(frozen=True, slots=True)
+class RankingMetrics:
+    """Metrics of each impression that has both labels.
+
+    Args:
+        impressions: int64 (n_kept,): which groups of the input the values belong to.
+        auc: float64 (n_kept,).
+        mrr: float64 (n_kept,): reciprocal rank of the first candidate of grade above 0.
+        ndcg_5: float64 (n_kept,).
+        ndcg_10: float64 (n_kept,).
+    """
+
+    impressions: NDArray[np.int64]
+    auc: NDArray[np.float64]
+    mrr: NDArray[np.float64]
+    ndcg_5: NDArray[np.float64]
+    ndcg_10: NDArray[np.float64]
+
+    def by_name(self) -> dict[str, NDArray[np.float64]]:
+        """Name the metrics as they are reported.
+
+        Returns:
+            Values by name.
+        """
+        return {"auc": self.auc, "mrr": self.mrr, "ndcg@5": self.ndcg_5, "ndcg@10": self.ndcg_10}
+
+    def means(self) -> dict[str, float]:
+        """Average over impressions.
+
+        Returns:
+            By name; NaN when no impression has both labels.
+        """
+        return {
+            name: float(values.mean()) if len(values) else float("nan")
+            for name, values in self.by_name().items()
+        }
+
+
+class Interval(NamedTuple):
+    """A mean difference with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def measure(
+    scores: NDArray[np.floating], grades: NDArray[np.floating], group_sizes: NDArray[np.integer]
+) -> RankingMetrics:
+    """Compute all metrics of a ranking.
+
+    Args:
+        scores: (n_rows,): the higher the better; finite.
+        grades: (n_rows,): graded relevance, 0: not relevant.
+        group_sizes: (n_groups,): candidates of each impression.
+
+    Returns:
+        One value per impression with both labels, in the order of the groups.
+    """
+    ranked = rank_impressions(scores, grades, group_sizes)
+    return RankingMetrics(
+        impressions=ranked.impressions,
+        auc=auc(ranked),
+        mrr=mrr(ranked),
+        ndcg_5=ndcg_at_k(ranked, 5),
+        ndcg_10=ndcg_at_k(ranked, 10),
+    )
+
+
+def rank_impressions(
+    scores: NDArray[np.floating], grades: NDArray[np.floating], group_sizes: NDArray[np.integer]
+) -> RankedImpressions:
+    """Sort every impression that has both labels by score.
+
+    Args:
+        scores: (n_rows,): the higher the better; finite.
+        grades: (n_rows,): graded relevance, 0: not relevant.
+        group_sizes: (n_groups,): candidates of each impression.
+
+    Returns:
+        The rows best first, with ties marked.
+
+    Raises:
+        RankingError: Lengths disagree, or a score is not finite.
+    """
+    n_rows = int(np.sum(group_sizes))
+    if not len(scores) == len(grades) == n_rows:
+        found = f"{len(scores)} scores and {len(grades)} grades"
+        raise RankingError("metrics", found, f"{n_rows} of each, the sum of the group sizes")
+    if not np.isfinite(scores).all():
+        raise RankingError("metrics", "a score that is not finite", "finite scores")
+    group_of_row = np.repeat(np.arange(len(group_sizes)), group_sizes)
+    relevant = np.bincount(group_of_row, weights=np.asarray(grades) > 0, minlength=len(group_sizes))
+    both = (relevant > 0) & (relevant < group_sizes)
+    rows = np.flatnonzero(both[group_of_row])
+    rows = rows[np.lexsort((-np.asarray(scores)[rows], group_of_row[rows]))]
+    fresh = np.ones(len(rows), dtype=np.bool_)
+    fresh[1:] = np.diff(group_of_row[rows]).astype(np.bool_)
+    fresh[1:] |= np.diff(np.asarray(scores)[rows]) != 0
+    return RankedImpressions(
+        impressions=np.flatnonzero(both),
+        grades=np.asarray(grades, dtype=np.float64)[rows],
+        sizes=np.asarray(group_sizes, dtype=np.int64)[both],
+        block_of_row=np.cumsum(fresh) - 1,
+        block_starts=np.flatnonzero(fresh),
+    )
+
+
+def auc(ranked: RankedImpressions) -> NDArray[np.float64]:
+    """Share of (relevant, not relevant) pairs in the right order; a tied pair counts half.
+
+    Returns:
+        float64 (n_kept,), 0.5 when all scores are equal.
+    """
+    relevant = (ranked.grades > 0).astype(np.float64)
+    behind = ranked.block_means(_rows_behind(ranked))
+    n_relevant = ranked.per_impression(relevant)
+    pairs_won = ranked.per_impression(relevant * behind) - n_relevant * (n_relevant - 1) / 2
+    return pairs_won / (n_relevant * (ranked.sizes - n_relevant))
+
+
+def _rows_behind(ranked: RankedImpressions) -> NDArray[np.float64]:
+    behind = np.repeat(ranked.sizes, ranked.sizes) - 1 - ranked.positions
+    return behind.astype(np.float64)
+
+
+def ndcg_at_k(ranked: RankedImpressions, k: int) -> NDArray[np.float64]:
+    """Discounted gain of the first k places over the best that the impression allows.
+
+    Args:
+        ranked: The impressions.
+        k: Places that count.
+
+    Returns:
+        float64 (n_kept,).
+
+    Source: ndcg, ndcg-ties
+    """
+    positions = ranked.positions
+    weights = np.where(positions < k, 1 / np.log2(positions + 2.0), 0.0)
+    impression_of_row = np.repeat(np.arange(len(ranked.sizes)), ranked.sizes)
+    ideal = ranked.grades[np.lexsort((-ranked.grades, impression_of_row))]
+    reached = ranked.per_impression(weights * ranked.block_means(ranked.grades))
+    return reached / ranked.per_impression(weights * ideal)
+
+
+def mrr(ranked: RankedImpressions) -> NDArray[np.float64]:
+    """Reciprocal rank of the first relevant candidate.
+
+    With r relevant among the m candidates of the first block that has any, the first of them is the
+    j-th of the block with probability C(m - j, r - 1) / C(m, r).
+
+    Returns:
+        float64 (n_kept,).
+    """
+    if len(ranked.sizes) == 0:
+        return np.empty(0)
+    relevant = np.add.reduceat((ranked.grades > 0).astype(np.float64), ranked.block_starts)
+    impression_of_row = np.repeat(np.arange(len(ranked.sizes)), ranked.sizes)
+    blocks = np.flatnonzero(relevant > 0)
+    _, first = np.unique(impression_of_row[ranked.block_starts[blocks]], return_index=True)
+    blocks = blocks[first]
+    before = ranked.positions[ranked.block_starts[blocks]]
+    return _expected_reciprocal(before, ranked.block_sizes[blocks], relevant[blocks])
+
+
+def _expected_reciprocal(
+    before: NDArray[np.int64], size: NDArray[np.int64], relevant: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    total = np.zeros(len(before))
+    chance = relevant / size
+    for j in range(1, int((size - relevant).max()) + 2):
+        total += chance / (before + j)
+        # P(j + 1) from P(j); a block that is used up has no chance left.
+        chance = chance * np.maximum(size - j - relevant + 1, 0) / np.maximum(size - j, 1)
+    return total
+
+
+def bootstrap_difference(
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    clusters: NDArray[np.generic] | None = None,
+    n: int = N_RESAMPLES,
+) -> Interval:
+    """Estimate how much better a ranking is than another on the same impressions.
+
+    Args:
+        a: Values of one metric, by impression.
+        b: Values of the other ranking, for the same impressions.
+        rng: Draws the resamples.
+        clusters: User of each impression: users are drawn, not impressions, because impressions of
+            one user are alike and would make the interval too narrow. None: impressions are drawn.
+        n: Resamples.
+
+    Returns:
+        Mean of a - b with its 95 % percentile interval.
+
+    Raises:
+        RankingError: There is no impression, or the lengths disagree.
+
+    Source: bootstrap
+    """
+    if len(a) == 0 or len(a) != len(b) or (clusters is not None and len(clusters) != len(a)):
+        found = f"{len(a)} and {len(b)} values"
+        raise RankingError(
+            "bootstrap", found, "as many of each as there are clusters, and at least 1"
+        )
+    ids = np.arange(len(a)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(ids, weights=a - b)
+    counts = np.bincount(ids).astype(np.float64)
+    means = np.empty(n)
+    for i in range(n):
+        drawn = rng.integers(len(sums), size=len(sums))
+        means[i] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.percentile(means, INTERVAL)
+    return Interval(float((a - b).mean()), float(low), float(high))

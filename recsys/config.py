@@ -62,6 +62,9 @@ class SplitConfig(Section):
     negatives: int = Field(
         default=20, ge=1, description="negatives drawn per positive where a log has no impressions"
     )
+    max_slates: int = Field(
+        default=50_000, ge=100, description="lists made at most where a log has no impressions"
+    )
 
 
 class InterestConfig(Section):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recsys.features.models import Histories, ItemVectors
 from recsys.features.vocabulary import Aggregate, last_items
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
+from recsys.retrieval.exact import nearest
 
 _LAST = 10
 
@@ -31,11 +32,9 @@ class NearestToInterests:
         interests = _interests(view.histories["user_last_items"])
         if vectors is None or not len(interests):
             return np.zeros(0, dtype=np.int32)
-        best = (vectors[interests] @ vectors.T).max(axis=0)
-        best[~vectors.any(axis=1)] = -np.inf
-        order = np.argsort(-best, kind="stable")
-        order = order[np.isfinite(best[order])]
-        return np.array(list(dict.fromkeys(view.item_rows[order].tolist())), dtype=np.int32)[:n]
+        rows = nearest(vectors[interests], vectors, len(vectors))
+        items = dict.fromkeys(view.item_rows[rows].tolist())
+        return np.array(list(items), dtype=np.int32)[:n]
 
 
 def _vectors(view: SourceView) -> NDArray[np.float32] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,8 @@ from recsys.events.snapshot import LogSnapshot
 from recsys.features.entities import Entities
 from recsys.schema import IMPRESSION, Attributes
 
-_ATTRIBUTES = msgspec.json.Decoder(Attributes)
+# Values were checked when they were written; here only their shape is.
+_ATTRIBUTES = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,21 @@ class FeaturePlan:
         kept = [f for f in self.features if columns.isdisjoint(f.expr.meta.root_names())]
         return FeaturePlan(self.profile, tuple(kept), self.owners, self.aggregates, {})
 
+    def only(self, names: Sequence[str]) -> FeaturePlan:
+        """Choose features, with the feature models that they need.
+
+        Args:
+            names: All of them are features of this plan.
+
+        Returns:
+            The plan with exactly these features, in this order.
+        """
+        by_name = {feature.name: feature for feature in self.features}
+        features = tuple(by_name[name] for name in names)
+        read = {name for feature in features for name in feature.expr.meta.root_names()}
+        models = {n: m for n, m in self.models.items() if not read.isdisjoint(m.columns)}
+        return FeaturePlan(self.profile, features, self.owners, self.aggregates, models)
+
     def scoring_batch(
         self, model: FeatureModel, slates: Slates, reader: StateReader
     ) -> ScoringBatch:

@@ -44,7 +44,7 @@ class AttributeProfile:
 
     @property
     def categorical(self) -> bool:
-        """Whether it is text whose values come back: each stands for at least 1.5 items on average."""
+        """Whether it is text whose values come back, 1.5 times each on average."""
         return self.kind in {"string", "strings"} and self.n_values >= 1.5 * self.n_distinct
 
 

@@ -1,0 +1,1 @@
+"""Measuring: rankings on the newest requests, and equality of the two executions."""

@@ -1,0 +1,1 @@
+"""From a log to a bundle: labelled slates, time split, stacked feature models, ranker."""

@@ -1,0 +1,124 @@
+"""Feature models are scored on what they have not seen: expanding windows, forward in time.
+
+The train slice is cut into windows. A model fitted on the windows before scores the next one and
+then goes on from where it was, so every row that the ranker learns from has an out-of-time score,
+nothing of the train slice is wasted, and all fits together cost about as much as one. The oldest
+window is scored by what needs no fitting. The last fit, on the whole train slice, scores validation
+and test and goes into the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.config import LabelsConfig
+from recsys.features.models import FeatureModel, FittedFeatureModel, FitView
+from recsys.features.offline import OfflineReader
+from recsys.features.plan import FeaturePlan
+from recsys.schema import IMPRESSION
+from recsys.training.labels import LabelledSlates, grade_of
+from recsys.training.split import TimeSplit
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Fitted feature models and their scores.
+
+    Args:
+        models: By name, fitted on the whole train slice.
+        scores: float32 (n_candidates,) by column, out of time for every request.
+    """
+
+    models: dict[str, FittedFeatureModel]
+    scores: dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stacking:
+    """What all fits of a stack share.
+
+    Args:
+        plan: Which models there are.
+        reader: The log.
+        labelled: All requests, oldest first.
+        split: Where the train slice ends.
+        labels: Grade of each interaction type.
+        folder: For training logs.
+        seed: Of every random choice.
+        progress: Called as work goes on.
+    """
+
+    plan: FeaturePlan
+    reader: OfflineReader
+    labelled: LabelledSlates
+    split: TimeSplit
+    labels: LabelsConfig
+    folder: Path
+    seed: int
+    progress: Progress
+
+    def build(self, n_windows: int) -> Stack:
+        """Fit and score every feature model of the plan.
+
+        Returns:
+            The stack.
+        """
+        models: dict[str, FittedFeatureModel] = {}
+        scores: dict[str, NDArray[np.float32]] = {}
+        for name, model in self.plan.models.items():
+            models[name], columns = self._stack_one(model, self.split.windows(n_windows))
+            scores.update(zip(model.columns, columns.T, strict=True))
+        return Stack(models, scores)
+
+    def _stack_one(
+        self, model: FeatureModel, ends: list[int]
+    ) -> tuple[FittedFeatureModel, NDArray[np.float32]]:
+        shape = (len(self.labelled.slates.items), len(model.columns))
+        scores = np.full(shape, np.nan, dtype=np.float32)
+        unfitted = model.unfitted(self.reader.items)
+        if unfitted is not None:
+            self._score(model, unfitted, scores, (0, ends[0]))
+        fitted = model.fit(self._view(model, ends[0]))
+        for end, next_end in pairwise(ends):
+            self._score(model, fitted, scores, (end, next_end))
+            fitted = model.fit(self._view(model, next_end), fitted)
+        self._score(model, fitted, scores, (ends[-1], self.split.n_requests))
+        return fitted, scores
+
+    def _score(
+        self,
+        model: FeatureModel,
+        fitted: FittedFeatureModel,
+        scores: NDArray[np.float32],
+        span: tuple[int, int],
+    ) -> None:
+        start, stop = span
+        slates = self.labelled.slates
+        low, high = int(slates.offsets[start]), int(slates.offsets[stop])
+        found = self.plan.scores(slates.part(start, stop), self.reader, {model.name: fitted})
+        for position, column in enumerate(model.columns):
+            scores[low:high, position] = found[column]
+
+    def _view(self, model: FeatureModel, end: int) -> FitView:
+        labelled = self.labelled.part(0, end)
+        labelled = labelled.where(labelled.informative())
+        types = self.reader.types.names
+        grades = [0.0 if n == IMPRESSION else grade_of(self.labels, n) for n in types]
+        return FitView(
+            batch=self.plan.scoring_batch(model, labelled.slates, self.reader),
+            grades=labelled.grades,
+            items=self.reader.items,
+            event_types=tuple(types),
+            type_grades=np.array(grades, dtype=np.float32),
+            folder=self.folder,
+            seed=self.seed,
+            progress=self.progress,
+        )

@@ -1,0 +1,165 @@
+"""The one place where a bundle is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.bundle.contents import Contents, SplitTimes, write_contents
+from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
+from recsys.bundle.store import BundleStore
+from recsys.events.snapshot import LogSnapshot
+from recsys.features.models import FittedFeatureModel
+from recsys.features.plan import FeaturePlan
+from recsys.features.profile import LogProfile, profile_log
+from recsys.plugins.registry import load_capabilities
+from recsys.ranking.metrics import measure
+from recsys.ranking.ranker import Ranker
+from recsys.ranking.rows import RankingRows
+from recsys.ranking.training import train_ranker
+from recsys.training.dataset import Dataset, make_dataset
+from recsys.training.labels import LabelledSlates
+from recsys.training.split import TimeSplit, split_by_time
+from recsys.training.stacking import Progress, Stacking
+from recsys.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training run made.
+
+    Args:
+        version: The bundle, published and not yet activated.
+        n_features: Columns of the ranker.
+        n_requests: Labelled requests of the log, all slices.
+        metrics: On the validation slice; the test slice was not looked at.
+    """
+
+    version: str
+    n_features: int
+    n_requests: int
+    metrics: dict[str, float]
+
+
+def train(workspace: Workspace, snapshot: LogSnapshot, progress: Progress) -> TrainReport:
+    """Train feature models and rankers on a log and publish them as a bundle.
+
+    Args:
+        workspace: Where plugins, runs and bundles live.
+        snapshot: The log.
+        progress: Called with (what, done, total).
+
+    Returns:
+        The report.
+    """
+    config = workspace.config
+    progress("reading the log", 0, 1)
+    dataset = make_dataset(snapshot, config)
+    profile = profile_log(snapshot, dataset.log)
+    capabilities = load_capabilities(workspace.folder, config, profile)
+    split = split_by_time(dataset.labelled, config.split)
+    rankers, metrics, models = _fit(workspace, capabilities.plan, dataset, split, progress=progress)
+    contents = Contents(
+        profile=profile,
+        split=_split_times(dataset.labelled.slates.as_of, split),
+        ranker=rankers[0],
+        fallback=rankers[1],
+        models=models,
+    )
+    draft = ManifestDraft(
+        log=_log_facts(snapshot, profile),
+        config=config.model_dump(mode="json"),
+        plugins=tuple(PluginVersion(n, v) for n, v in capabilities.plugins.items()),
+        feature_names=capabilities.plan.names,
+        metrics=metrics,
+    )
+
+    def write(folder: Path) -> ManifestDraft:
+        write_contents(folder, contents)
+        return draft
+
+    version = BundleStore(workspace.bundles).publish(write)
+    names = capabilities.plan.names
+    return TrainReport(version, len(names), len(dataset.labelled.slates), metrics)
+
+
+def _fit(
+    workspace: Workspace,
+    plan: FeaturePlan,
+    dataset: Dataset,
+    split: TimeSplit,
+    *,
+    progress: Progress,
+) -> tuple[tuple[Ranker, Ranker], dict[str, float], dict[str, FittedFeatureModel]]:
+    """Fit the models, then the ranker over all columns and the one without those of the models.
+
+    Only requests before the test slice are touched.
+
+    Returns:
+        Rankers, their metrics on the validation slice, and the fitted models.
+    """
+    config = workspace.config
+    seen = dataset.labelled.part(0, split.validation_end)
+    known = TimeSplit(split.train_end, split.validation_end, split.validation_end)
+    folder = workspace.new_run_folder()
+    stacking = Stacking(
+        plan, dataset.reader, seen, known, config.labels, folder, config.seed, progress
+    )
+    stack = stacking.build(config.interest.windows)
+    progress("computing features", 0, 1)
+    matrix = plan.matrix(seen.slates, dataset.reader, stack.scores)
+    rankers: list[Ranker] = []
+    metrics: dict[str, float] = {}
+    for name, names in (("full", plan.names), ("without_text", plan.without_models().names)):
+        columns = [plan.names.index(feature) for feature in names]
+        train_rows = _rows(seen, matrix[:, columns], names, (0, split.train_end))
+        valid_rows = _rows(seen, matrix[:, columns], names, (split.train_end, split.validation_end))
+        ranker = train_ranker(
+            train_rows, valid_rows, config.ranker, config.seed, progress=_titled(progress, name)
+        )
+        scores = ranker.score(valid_rows.matrix)
+        found = measure(scores, valid_rows.grades, valid_rows.group_sizes)
+        metrics[f"validation_{name}_ndcg@10"] = found.means()["ndcg@10"]
+        rankers.append(ranker)
+    return (rankers[0], rankers[1]), metrics, stack.models
+
+
+def _rows(
+    labelled: LabelledSlates,
+    matrix: NDArray[np.float32],
+    names: tuple[str, ...],
+    span: tuple[int, int],
+) -> RankingRows:
+    start, stop = span
+    offsets = labelled.slates.offsets
+    part = labelled.part(start, stop)
+    return RankingRows(
+        matrix=matrix[offsets[start] : offsets[stop]],
+        grades=part.grades,
+        group_sizes=part.slates.sizes,
+        feature_names=names,
+    )
+
+
+def _titled(progress: Progress, name: str) -> Progress:
+    return lambda _, done, total: progress(f"training the ranker ({name})", done, total)
+
+
+def _split_times(as_of: NDArray[np.int64], split: TimeSplit) -> SplitTimes:
+    return SplitTimes(int(as_of[split.train_end]), int(as_of[split.validation_end]))
+
+
+def _log_facts(snapshot: LogSnapshot, profile: LogProfile) -> LogFacts:
+    frames = (snapshot.items, snapshot.users, snapshot.impressions, snapshot.interactions)
+    instants = [frame["visible_at"] for frame in frames if frame.height]
+    return LogFacts(
+        n_items=profile.n_items,
+        n_users=profile.n_users,
+        n_impressions=profile.n_impressions,
+        n_interactions=snapshot.interactions.height,
+        first_at=min(int(column[0]) for column in instants),
+        last_at=max(int(column[-1]) for column in instants),
+    )

@@ -1,0 +1,64 @@
+"""A workspace: the folder in which one project has its log, plugins, runs and bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from recsys.config import CONFIG_NAME, Config, LogConfig, load_config
+from recsys.errors import WorkspaceError
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """An opened workspace.
+
+    Args:
+        folder: Its folder.
+        config: What its `recsys.toml` and the environment say.
+    """
+
+    folder: Path
+    config: Config
+
+    @property
+    def bundles(self) -> Path:
+        """Where bundles are published."""
+        return self.folder / "bundles"
+
+    @property
+    def log_config(self) -> LogConfig:
+        """The log's configuration, with its path made independent of the current folder."""
+        return self.config.log.model_copy(update={"path": str(self.folder / self.config.log.path)})
+
+    @property
+    def reports(self) -> Path:
+        """Where rejects and evaluation reports go."""
+        return self.folder / "reports"
+
+    def new_run_folder(self) -> Path:
+        """Make a folder for the log of one training run.
+
+        Returns:
+            The folder, named by the time in UTC.
+        """
+        name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        folder = self.folder / "runs" / name
+        folder.mkdir(parents=True)
+        return folder
+
+
+def open_workspace(folder: Path) -> Workspace:
+    """Open a folder that `recsys init` made.
+
+    Returns:
+        The workspace.
+
+    Raises:
+        WorkspaceError: There is no such folder, or no `recsys.toml` in it.
+    """
+    if not (folder / CONFIG_NAME).is_file():
+        found = f"no {CONFIG_NAME}" if folder.is_dir() else "no such folder"
+        raise WorkspaceError(folder, found, f"a folder with {CONFIG_NAME}; `recsys init` makes one")
+    return Workspace(folder, load_config(folder))

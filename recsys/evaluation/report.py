@@ -88,8 +88,8 @@ def _test_slice(dataset: Dataset, scorer: Scorer) -> LabelledSlates:
     start = int(np.searchsorted(as_of, scorer.contents.split.validation_end_at))
     test = dataset.labelled.part(start, len(as_of))
     if not test.informative().any():
-        found = "no request with both labels after the validation slice"
-        raise TrainingError("test slice", found, "one or more")
+        found = "no list with both labels after the validation slice"
+        raise TrainingError("test", found, "one")
     return test
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.events.snapshot import LogSnapshot, snapshot_of, visible_events
+from recsys.events.replay import visible_events
+from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan
@@ -113,4 +114,5 @@ def _translated(request: Slates, dataset: Dataset, state: OnlineState) -> Slates
 def _differences(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.bool_]:
     both_missing = np.isnan(found) & np.isnan(expected)
     close = np.abs(found - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))
-    return ~(both_missing | close)
+    differ: NDArray[np.bool_] = ~(both_missing | close)
+    return differ

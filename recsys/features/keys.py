@@ -150,7 +150,8 @@ def reduce_values(
         result = np.full(n_rows, -np.inf)
         np.maximum.at(result, positions, values)
     else:
-        result = np.bincount(positions, weights=values, minlength=n_rows)
+        # Without any key, bincount gives integers whatever the weights are.
+        result = np.bincount(positions, weights=values, minlength=n_rows).astype(np.float64)
         if how == "mean":
             result = result / np.maximum(counts, 1)
     result[counts == 0] = np.nan

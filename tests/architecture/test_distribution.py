@@ -1,4 +1,4 @@
-"""The wheel: both roots, the typing marker, every plugin that an entry point names, and no tests."""
+"""The wheel holds both roots, the typing marker, every plugin with an entry point, and no tests."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Thread-safe. One lock serialises changes and reads of the state; scoring happens
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,6 +88,18 @@ class Engine:
     def feature_names(self) -> tuple[str, ...]:
         """The ranker's columns."""
         return self._scorer.plan.names
+
+    def now(self, clock: str) -> int:
+        """Give the instant of a request that is not made to a server.
+
+        Args:
+            clock: `system`, or `log`: just after the newest event.
+
+        Returns:
+            Microseconds since the Unix epoch.
+        """
+        after_log = self.last_event_us + 1
+        return after_log if clock == "log" else max(time.time_ns() // 1000, after_log)
 
     def seen(self, event: Event) -> bool:
         """Say whether an event of this kind and id is in the state already.

@@ -1,0 +1,110 @@
+"""`recsys events`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+
+if TYPE_CHECKING:
+    from recsys.events.importing import ImportReport
+    from recsys.workspace import Workspace
+
+cli = typer.Typer(help="The behaviour log: import, merge, look.", no_args_is_help=True)
+
+
+@cli.command("import")
+def import_files(
+    sources: Annotated[list[Path], typer.Argument(help="Files or folders of events.")],
+    workspace: WorkspaceOption = Path(),
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import JSON lines (ours or Metarank's; plain, gzip, zstd) and Parquet into the log."""
+    from recsys.cli.output import print_json
+
+    report = import_with_progress(open_folder(workspace), sources, strict=strict)
+    if as_json:
+        print_json(report)
+    else:
+        print_import(report)
+    if report.broken:
+        raise typer.Exit(1)
+
+
+def import_with_progress(
+    workspace: Workspace, sources: list[Path], *, strict: bool = False
+) -> ImportReport:
+    """Import files while a progress bar runs.
+
+    Returns:
+        What the import found.
+    """
+    from recsys.cli.output import progress_lines
+    from recsys.events.importing import import_events
+
+    with progress_lines() as progress:
+        return import_events(
+            workspace.log_config,
+            sources,
+            rejects=workspace.reports / "rejects.jsonl",
+            strict=strict,
+            progress=lambda done, total: progress("importing (bytes)", done, total),
+        )
+
+
+def print_import(report: ImportReport) -> None:
+    """Print what an import found."""
+    from recsys.cli.output import print_table
+
+    rows = [
+        [kind, f"{found.read:,}", f"{found.new:,}", f"{found.known:,}"]
+        for kind, found in report.kinds.items()
+    ]
+    print_table("Imported", ("table", "read", "new", "known already"), rows)
+    for reason, n_records in report.rejected.most_common():
+        typer.echo(f"rejected {n_records:,}: {reason}")
+    if report.rejects:
+        typer.echo(f"rejected records are in {report.rejects}")
+    for path, reason in report.broken.items():
+        typer.echo(f"broken off: {path}: {reason}")
+
+
+@cli.command()
+def merge(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """Fold what servers have written to the spool into the tables."""
+    from recsys.cli.output import print_json
+    from recsys.events.merge import merge_spool
+
+    report = merge_spool(open_folder(workspace).log_config)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(str(report))
+
+
+@cli.command()
+def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """Count what the log holds."""
+    import msgspec
+
+    from recsys.cli.output import print_json, print_table
+    from recsys.events.stats import log_stats
+
+    found = log_stats(open_folder(workspace).log_config)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [key.replace("_", " "), _shown(value)] for key, value in msgspec.to_builtins(found).items()
+    ]
+    print_table("Log", ("what", "found"), rows)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items()) or "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,61 @@
+"""The command `recsys`: a thin skin over the packages; nothing heavy is imported for `--help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from recsys import __version__
+from recsys.cli import batch, bundles, demo, evaluate, events, features, plugins, ranking, serve
+from recsys.cli import train as training
+from recsys.cli import workspace as workspaces
+from recsys.errors import RecsysError
+
+cli = typer.Typer(
+    help="Behaviour logs in, ranked lists out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(events.cli, name="events")
+cli.add_typer(bundles.cli, name="models")
+cli.add_typer(plugins.cli, name="plugins")
+cli.add_typer(features.cli, name="features")
+cli.add_typer(batch.cli, name="batch")
+cli.command("init")(workspaces.init)
+cli.command("train")(training.train)
+cli.command("evaluate")(evaluate.evaluate)
+cli.command("serve")(serve.serve)
+cli.command("rank")(ranking.rank)
+cli.command("recommend")(ranking.recommend)
+cli.command("demo")(demo.demo)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - the signature is typer's
+    if asked:
+        typer.echo(f"recsys {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _root(
+    version: bool = typer.Option(  # noqa: FBT001 - the signature is typer's
+        False,  # noqa: FBT003
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version.",
+    ),
+) -> None:
+    del version
+
+
+def app(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error made on purpose is one line and exit status 1."""
+    try:
+        cli(args=arguments)
+    except RecsysError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)

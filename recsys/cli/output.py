@@ -1,0 +1,79 @@
+"""What commands print: tables and progress for people, JSON for machines, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+#: Results go to standard output, everything about the way there to standard error.
+results = Console(soft_wrap=True)
+notes = Console(stderr=True, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec encodes
+    """Print a value as indented JSON."""
+    text = msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; every column but the first is aligned to the right."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left")
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
+
+
+class ProgressLines:
+    """One progress bar per label, made when the label first reports."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show how far something is."""
+        task = self._tasks.get(label)
+        if task is None:
+            self._finish_others()
+            task = self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(task, completed=done, total=total)
+
+    def _finish_others(self) -> None:
+        for task in self._progress.tasks:
+            self._progress.update(task.id, completed=task.total or 1, total=task.total or 1)
+
+
+@contextmanager
+def progress_lines() -> Iterator[ProgressLines]:
+    """Show progress on standard error while a block runs.
+
+    Yields:
+        What reports progress.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes) as progress:
+        yield ProgressLines(progress)

@@ -1,0 +1,107 @@
+"""`recsys rank` and `recsys recommend`: one request, answered here or by a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+
+if TYPE_CHECKING:
+    from recsys.pipeline.engine import Engine
+    from recsys.pipeline.requests import RankedList
+
+UserOption = Annotated[str, typer.Option("--user", "-u", help="User id; empty: nobody known.")]
+TopOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return; 0: all.", min=0)]
+ExplainOption = Annotated[int, typer.Option("--explain", help="Items to explain.", min=0)]
+ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="Item never returned.")]
+
+
+def rank(
+    item_ids: Annotated[list[str], typer.Argument(help="Candidates.")],
+    workspace: WorkspaceOption = Path(),
+    user: UserOption = "",
+    top_k: TopOption = 0,
+    explain: ExplainOption = 0,
+    exclude: ExcludeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Order candidates for a user with the active bundle and the log as it is now."""
+    from recsys.pipeline.engine import load_engine
+    from recsys.pipeline.requests import RankQuery
+
+    opened = open_folder(workspace)
+    engine = load_engine(opened)
+    query = RankQuery(
+        user_id=user,
+        item_ids=item_ids,
+        as_of=engine.now(opened.config.serving.clock),
+        top_k=top_k,
+        explain_top_k=explain,
+        exclude_item_ids=exclude or [],
+    )
+    _print(engine, engine.rank(query), as_json=as_json)
+
+
+def recommend(
+    workspace: WorkspaceOption = Path(),
+    user: UserOption = "",
+    top_k: TopOption = 20,
+    explain: ExplainOption = 0,
+    exclude: ExcludeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find items for a user in the catalogue and order them."""
+    from recsys.pipeline.engine import load_engine
+    from recsys.pipeline.requests import RecommendQuery
+
+    opened = open_folder(workspace)
+    engine = load_engine(opened)
+    query = RecommendQuery(
+        user_id=user,
+        as_of=engine.now(opened.config.serving.clock),
+        top_k=top_k,
+        explain_top_k=explain,
+        exclude_item_ids=exclude or [],
+    )
+    _print(engine, engine.recommend(query), as_json=as_json)
+
+
+def _print(engine: Engine, ranked: RankedList, *, as_json: bool) -> None:
+    from recsys.cli.output import notes, print_json, print_table
+
+    if as_json:
+        print_json(ranked)
+        return
+    rows = [
+        [str(position), item_id, f"{score:.4f}", engine.title(item_id)]
+        for position, (item_id, score) in enumerate(
+            zip(ranked.item_ids, ranked.scores, strict=True), start=1
+        )
+    ]
+    print_table(f"Bundle {ranked.model_version}", ("#", "item", "score", "title"), rows)
+    for explanation in ranked.explanations:
+        print_explanation(engine.title(explanation.item_id), explanation)
+    for warning in ranked.warnings:
+        notes.print(f"warning: {warning}")
+
+
+def print_explanation(title: str, explanation: object, n: int = 8) -> None:
+    """Print what moved an item's score most.
+
+    Args:
+        title: Of the item.
+        explanation: From the pipeline or from the wire; both have base and contributions.
+        n: Contributions to print; the rest is summed up.
+    """
+    from recsys.cli.output import print_table
+
+    parts = list(explanation.contributions)  # type: ignore[attr-defined]
+    rows = [[p.feature, f"{p.value:.4g}", f"{p.contribution:+.4f}"] for p in parts[:n]]
+    rest = sum(p.contribution for p in parts[n:])
+    base = explanation.base  # type: ignore[attr-defined]
+    rows += [[f"{len(parts) - n} others", "", f"{rest:+.4f}"], ["base", "", f"{base:+.4f}"]]
+    columns = ("feature", "value", "adds to the score")
+    print_table(f"Why {title}", columns, rows)

@@ -249,3 +249,16 @@ def test_many_distinct_grades_are_levels():
     free = RankingRows(rows.matrix, grades.astype(np.float32), rows.group_sizes, NAMES)
     ranker = train_ranker(free, make_rows(14, 50), CONFIG, 1)
     assert ranker.validation_ndcg > 0.95
+
+
+def test_features_that_say_nothing_give_equal_scores_and_no_crash(tmp_path):
+    rows = make_rows(15, 5)
+    flat = RankingRows(np.zeros_like(rows.matrix), rows.grades, rows.group_sizes, NAMES)
+    empty = RankingRows(np.full_like(rows.matrix, np.nan), rows.grades, rows.group_sizes, NAMES)
+    for train in (flat, empty):
+        ranker = train_ranker(train, rows, CONFIG, 1)
+        ranker.save(tmp_path / "ranker.txt")
+        loaded = Ranker.load(tmp_path / "ranker.txt", NAMES)
+        assert len(set(loaded.score(rows.matrix))) == 1
+        contributions, base = loaded.explain(rows.matrix)
+        assert np.allclose(contributions.sum(axis=1) + base, loaded.score(rows.matrix))

@@ -21,22 +21,22 @@ from recsys.schema import (
 #: The log's tables, in the order in which they are written and listed.
 Kind: TypeAlias = Literal["items", "users", "impressions", "interactions"]
 
-SCHEMAS: Final[dict[Kind, dict[str, pl.DataType]]] = {
-    "items": {
+SCHEMAS: Final[dict[Kind, pl.Schema]] = {
+    "items": pl.Schema({
         "event_id": pl.String(),
         "item_id": pl.String(),
         "attributes": pl.String(),
         "occurred_at": pl.Int64(),
         "visible_at": pl.Int64(),
-    },
-    "users": {
+    }),
+    "users": pl.Schema({
         "event_id": pl.String(),
         "user_id": pl.String(),
         "attributes": pl.String(),
         "occurred_at": pl.Int64(),
         "visible_at": pl.Int64(),
-    },
-    "impressions": {
+    }),
+    "impressions": pl.Schema({
         "event_id": pl.String(),
         "impression_id": pl.String(),
         "user_id": pl.String(),
@@ -46,8 +46,8 @@ SCHEMAS: Final[dict[Kind, dict[str, pl.DataType]]] = {
         "item_attributes": pl.String(),
         "occurred_at": pl.Int64(),
         "visible_at": pl.Int64(),
-    },
-    "interactions": {
+    }),
+    "interactions": pl.Schema({
         "event_id": pl.String(),
         "user_id": pl.String(),
         "item_id": pl.String(),
@@ -58,7 +58,7 @@ SCHEMAS: Final[dict[Kind, dict[str, pl.DataType]]] = {
         "attributes": pl.String(),
         "occurred_at": pl.Int64(),
         "visible_at": pl.Int64(),
-    },
+    }),
 }
 KINDS: Final[tuple[Kind, ...]] = tuple(SCHEMAS)
 
@@ -75,6 +75,39 @@ def kind_of(event: Event) -> Kind:
     return _KIND_BY_CLASS[type(event)]
 
 
+class FrameBuilder:
+    """Collects events as rows, far smaller than the events, and lays them out in columns."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Kind, list[_Row]] = {kind: [] for kind in KINDS}
+
+    def __len__(self) -> int:
+        """Count the events that were added.
+
+        Returns:
+            All kinds together.
+        """
+        return sum(map(len, self._rows.values()))
+
+    def add(self, event: Event, visible_at: int) -> None:
+        """Add an event.
+
+        Args:
+            event: Of any kind; event ids may repeat.
+            visible_at: Microseconds since the Unix epoch.
+        """
+        kind = _KIND_BY_CLASS[type(event)]
+        self._rows[kind].append(_ROW_WRITERS[kind](event, visible_at))
+
+    def frames(self) -> dict[Kind, pl.DataFrame]:
+        """Lay out what was added.
+
+        Returns:
+            One frame per kind, empty ones included, rows in the order in which they were added.
+        """
+        return {kind: _frame(kind, rows) for kind, rows in self._rows.items()}
+
+
 def event_frames(events: Iterable[VisibleEvent]) -> dict[Kind, pl.DataFrame]:
     """Lay events out in columns.
 
@@ -85,12 +118,10 @@ def event_frames(events: Iterable[VisibleEvent]) -> dict[Kind, pl.DataFrame]:
         One frame per kind, empty ones included, rows in the order of the events; event ids
         may repeat.
     """
-    rows: dict[Kind, list[_Row]] = {kind: [] for kind in KINDS}
+    builder = FrameBuilder()
     for visible in events:
-        event = visible.event
-        kind = _KIND_BY_CLASS[type(event)]
-        rows[kind].append(_ROW_WRITERS[kind](event, visible.visible_at))
-    return {kind: _frame(kind, rows[kind]) for kind in KINDS}
+        builder.add(visible.event, visible.visible_at)
+    return builder.frames()
 
 
 def _frame(kind: Kind, rows: list[_Row]) -> pl.DataFrame:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import polars as pl
 
-from recsys.events.frames import Kind, event_frames
+from recsys.config import LogConfig
+from recsys.events.frames import KINDS, Kind, event_frames
+from recsys.events.spool import read_spool, spool_folder
+from recsys.events.warehouse import open_warehouse
 from recsys.schema import VisibleEvent
+
+_WAIT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +54,40 @@ def snapshot_of(events: Iterable[VisibleEvent]) -> LogSnapshot:
     return _snapshot({kind: first_visible(frame) for kind, frame in frames.items()})
 
 
+def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
+    """Copy tables and spool, and let go of them.
+
+    Args:
+        config: The log; a missing one is empty.
+        wait_s: How long to wait for a process that writes the tables, seconds.
+
+    Returns:
+        Everything that was durable when the call began; a row of the tables wins over the spool.
+
+    Raises:
+        LogError: The log cannot be opened, or is damaged.
+        SpoolDamagedError: The spool is damaged.
+    """
+    # The spool first: what a merge moves out of it meanwhile is then read twice, never missed.
+    spooled = event_frames(read_spool(spool_folder(config)))
+    if not Path(config.path).exists():
+        return _snapshot({kind: _first(frame) for kind, frame in spooled.items()})
+    with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
+        stored = {kind: warehouse.read(kind) for kind in KINDS}
+    return _snapshot({kind: _first(stored[kind].vstack(spooled[kind])) for kind in KINDS})
+
+
 def first_visible(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep of each event id the row that was visible first, of equals the first in the frame.
 
     Returns:
         Rows in order of `visible_at`.
     """
-    return frame.sort("visible_at", maintain_order=True).unique(
-        "event_id", keep="first", maintain_order=True
-    )
+    return _first(frame.sort("visible_at", maintain_order=True))
+
+
+def _first(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.unique("event_id", keep="first", maintain_order=True)
 
 
 def _snapshot(frames: dict[Kind, pl.DataFrame]) -> LogSnapshot:

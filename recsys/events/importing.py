@@ -1,0 +1,222 @@
+"""Import of files into the log: batch by batch, bad records set aside, safe to kill and run again.
+
+Every batch is one transaction, and an event whose id is known changes nothing: whatever an
+interrupted import had written, the next run passes over, and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+import zstandard
+
+from recsys.config import LogConfig
+from recsys.errors import EventError, ImportStoppedError
+from recsys.events.checks import check_event
+from recsys.events.frames import KINDS, FrameBuilder, Kind
+from recsys.events.parquet import ParquetReader
+from recsys.events.rejects import RejectsFile
+from recsys.events.sources import LineReader, Record, find_files, packing_of
+from recsys.events.warehouse import Warehouse, open_warehouse
+
+#: Called with bytes done and bytes in all, as the files are on disk.
+Progress: TypeAlias = Callable[[int, int], None]
+
+_BATCH_EVENTS: Final = 50_000
+_BATCH_BYTES: Final = 64 * 1024 * 1024
+_PROGRESS_EVERY: Final = 1_000
+_MAX_REASONS: Final = 100
+_OTHER_REASONS: Final = "other reasons"
+_READ_ERRORS: Final = (
+    EventError,
+    OSError,
+    EOFError,
+    zlib.error,
+    zstandard.ZstdError,
+    pa.ArrowException,
+)
+
+
+@dataclass(slots=True)
+class KindCount:
+    """What an import found of one kind of event.
+
+    Args:
+        read: Good records.
+        new: Those that the log did not have.
+    """
+
+    read: int = 0
+    new: int = 0
+
+    @property
+    def known(self) -> int:
+        """Count the records whose event id the log had, or that came before in the files.
+
+        Returns:
+            `read` less `new`.
+        """
+        return self.read - self.new
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did.
+
+    Args:
+        kinds: Counts by table.
+        rejected: Number of records by reason.
+        broken: Why a file could not be read to its end, by file; what came before was imported.
+        rejects: Where the rejected records were written; None: there were none.
+    """
+
+    kinds: dict[Kind, KindCount] = field(
+        default_factory=lambda: {kind: KindCount() for kind in KINDS}
+    )
+    rejected: Counter[str] = field(default_factory=Counter)
+    broken: dict[Path, str] = field(default_factory=dict)
+    rejects: Path | None = None
+
+    @property
+    def n_rejected(self) -> int:
+        """Count the rejected records.
+
+        Returns:
+            All reasons together.
+        """
+        return self.rejected.total()
+
+
+def import_events(
+    config: LogConfig,
+    sources: list[Path],
+    *,
+    rejects: Path,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import files of events into the log.
+
+    Args:
+        config: The log; made where it is missing.
+        sources: Files, and folders that stand for their files.
+        rejects: File for the records that are not acceptable; replaced at the end if there are any.
+        strict: Stop at the first bad record or file; earlier batches stay.
+        progress: Called now and then, and at the end.
+
+    Returns:
+        What was found and done.
+
+    Raises:
+        LogError: A source is missing, or the log cannot be opened or written.
+        ImportStoppedError: Strict, and a record or file is bad.
+    """
+    files = find_files(sources)
+    meter = _Meter(files, progress)
+    with open_warehouse(config) as warehouse, RejectsFile(rejects) as rejected:
+        run = _Import(warehouse, rejected, strict=strict, meter=meter)
+        for path in files:
+            run.import_file(path)
+        run.flush()
+    run.report.rejects = rejected.path_written
+    meter.end()
+    return run.report
+
+
+class _Meter:
+    """Bytes done over all files."""
+
+    def __init__(self, files: list[Path], progress: Progress | None) -> None:
+        self._total = sum(path.stat().st_size for path in files)
+        self._before = 0
+        self._progress = progress
+
+    def show(self, in_file: int) -> None:
+        if self._progress:
+            self._progress(min(self._before + in_file, self._total), self._total)
+
+    def end_file(self, path: Path) -> None:
+        self._before += path.stat().st_size
+
+    def end(self) -> None:
+        if self._progress:
+            self._progress(self._total, self._total)
+
+
+class _Import:
+    """One run over all files."""
+
+    def __init__(
+        self, warehouse: Warehouse, rejects: RejectsFile, *, strict: bool, meter: _Meter
+    ) -> None:
+        self.report = ImportReport()
+        self._warehouse = warehouse
+        self._rejects = rejects
+        self._strict = strict
+        self._meter = meter
+        self._now_us = time.time_ns() // 1_000
+        self._batch = FrameBuilder()
+        self._n_bytes = 0
+
+    def import_file(self, path: Path) -> None:
+        number = 0
+        try:
+            reader = ParquetReader(path) if packing_of(path) == "parquet" else LineReader(path)
+            for record in reader.records():
+                number = record.number
+                self._take(path, record)
+                if number % _PROGRESS_EVERY == 0:
+                    self._meter.show(reader.bytes_done())
+        except _READ_ERRORS as error:
+            self._break_off(path, number, error)
+        self._meter.end_file(path)
+
+    def flush(self) -> None:
+        with self._warehouse.transaction():
+            frames = self._batch.frames()
+            new = self._warehouse.write(frames)
+        for kind, frame in frames.items():
+            self.report.kinds[kind].read += frame.height
+            self.report.kinds[kind].new += new[kind]
+        self._batch = FrameBuilder()
+        self._n_bytes = 0
+
+    def _take(self, path: Path, record: Record) -> None:
+        event = record.event
+        if isinstance(event, EventError):
+            return self._reject(path, record, event)
+        try:
+            check_event(event, now_us=self._now_us)
+        except EventError as error:
+            return self._reject(path, record, error)
+        self._batch.add(event, event.occurred_at)
+        self._n_bytes += record.n_bytes
+        if len(self._batch) >= _BATCH_EVENTS or self._n_bytes >= _BATCH_BYTES:
+            self.flush()
+        return None
+
+    def _reject(self, path: Path, record: Record, error: EventError) -> None:
+        if self._strict:
+            raise ImportStoppedError(path, record.number, str(error))
+        self._rejects.add(path, record, str(error))
+        known = error.reason in self.report.rejected or len(self.report.rejected) < _MAX_REASONS
+        self.report.rejected[error.reason if known else _OTHER_REASONS] += 1
+
+    def _break_off(self, path: Path, number: int, error: Exception) -> None:
+        reason = f"after {number} records: {_break_reason(error)}"
+        if self._strict:
+            raise ImportStoppedError(path, number, reason) from error
+        self.report.broken[path] = reason
+
+
+def _break_reason(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the compressed file is cut off"
+    return str(error).partition("\n")[0] or type(error).__name__

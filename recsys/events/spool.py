@@ -1,0 +1,280 @@
+"""The spool: where online writers put events until a merge folds them into the tables.
+
+One append-only file per process; one record per line: CRC-32 of the JSON in hexadecimal, a space,
+the JSON of a `VisibleEvent`. A writer holds a lock on its file for as long as it lives, so that a
+merge can tell files that may grow from files that are complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import heapq
+import os
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from recsys.config import LogConfig
+from recsys.errors import EventError, LogError, SpoolDamagedError
+from recsys.events.codec import decode_visible_event, encode_visible_event
+from recsys.schema import VisibleEvent
+
+SUFFIX: Final = ".log"
+OPENING_SUFFIX: Final = ".opening"
+_FILE_BYTES: Final = 64 * 1024 * 1024
+_CRC_DIGITS: Final = 8
+_HEAD_BYTES: Final = _CRC_DIGITS + 1
+
+
+def spool_folder(config: LogConfig) -> Path:
+    """Say where the spool of a log is.
+
+    Returns:
+        A folder beside the database; it may not exist.
+    """
+    return Path(f"{config.path}.spool")
+
+
+def spool_files(folder: Path) -> list[Path]:
+    """List the spool files.
+
+    Returns:
+        In order of their creation; empty when there is no spool.
+    """
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+class SpoolWriter:
+    """Appends events to a file of its own; safe to use from several threads.
+
+    Args:
+        folder: The spool; made where it is missing.
+        file_bytes: A file that has grown to this size is closed and another one begun.
+    """
+
+    def __init__(self, folder: Path, *, file_bytes: int = _FILE_BYTES) -> None:
+        self._folder = folder
+        self._file_bytes = file_bytes
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._written = 0
+        self._synced = 0
+        self._lost: OSError | None = None
+
+    def append(self, batch: Iterable[VisibleEvent]) -> None:
+        """Write events; they are durable once `sync` has returned.
+
+        Args:
+            batch: Checked events, in the order of `visible_at`.
+
+        Raises:
+            LogError: The disk is full or fails; nothing of the batch was kept, and later calls are
+                clean.
+        """
+        data = b"".join(map(_line, batch))
+        with self._lock:
+            try:
+                if self._written >= self._file_bytes:
+                    self._sync()
+                    self._close()
+                _write_all(self._open(), data)
+            except OSError as error:
+                self._cut()
+                raise self._problem(error) from error
+            self._written += len(data)
+
+    def sync(self) -> None:
+        """Make everything appended so far durable.
+
+        Raises:
+            LogError: The disk fails; whatever was appended since the last call may be lost.
+        """
+        with self._lock:
+            try:
+                if self._lost:
+                    raise self._lost
+                self._sync()
+            except OSError as error:
+                self._written = self._synced
+                self._cut()
+                self._lost = None
+                raise self._problem(error) from error
+
+    def close(self) -> None:
+        """Make everything durable, and leave the file to be folded and removed by a merge."""
+        self.sync()
+        with self._lock:
+            self._close()
+
+    def _open(self) -> int:
+        if self._file is None:
+            self._file = _create(self._folder)
+            self._written = self._synced = 0
+        return self._file
+
+    def _sync(self) -> None:
+        if self._file is not None and self._synced < self._written:
+            os.fsync(self._file)
+            self._synced = self._written
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
+        self._written = self._synced = 0
+
+    def _cut(self) -> None:
+        """Cut the file back to its last good record and leave it.
+
+        Another file is begun, because a follower may have read beyond the cut.
+        """
+        if self._file is None:
+            return
+        try:
+            os.ftruncate(self._file, self._written)
+            self._sync()
+        except OSError as error:
+            self._lost = error
+        self._close()
+
+    def _problem(self, error: OSError) -> LogError:
+        return LogError(
+            self._folder, error.strerror or "cannot be written", "a spool that can be written"
+        )
+
+
+class SpoolReader:
+    """Follows a spool: each call gives what was appended by any process since the last one.
+
+    Args:
+        folder: The spool; it may not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._offsets: dict[Path, tuple[int, int]] = {}
+
+    def read(self) -> list[VisibleEvent]:
+        """Read what is new.
+
+        Returns:
+            In order of `visible_at`; events may come that the tables know already.
+        """
+        files = spool_files(self._folder)
+        new = [self._read_file(path) for path in files]
+        self._offsets = {path: at for path, at in self._offsets.items() if path in set(files)}
+        return list(heapq.merge(*new, key=_visible_at))
+
+    def _read_file(self, path: Path) -> list[VisibleEvent]:
+        offset, n_lines = self._offsets.get(path, (0, 0))
+        events: list[VisibleEvent] = []
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(offset)
+            for event, n_bytes in _records(file, path, n_lines):
+                events.append(event)
+                offset += n_bytes
+            self._offsets[path] = (offset, n_lines + len(events))
+        return events
+
+
+def read_spool(folder: Path) -> Iterator[VisibleEvent]:
+    """Read all complete records; a torn last line was never acknowledged, and is passed over.
+
+    Args:
+        folder: The spool; it may not exist.
+
+    Returns:
+        Events in order of `visible_at`, as far as every file is in that order.
+
+    A complete line that is not what was written raises `SpoolDamagedError` when it is reached.
+    """
+    return read_spool_files(spool_files(folder))
+
+
+def read_spool_files(files: Iterable[Path]) -> Iterator[VisibleEvent]:
+    """Read some files of a spool, as `read_spool` reads all.
+
+    Args:
+        files: Those that are gone meanwhile are passed over: a merge has folded them.
+
+    Returns:
+        Events in order of `visible_at`, as far as every file is in that order.
+    """
+    return heapq.merge(*map(_file_events, files), key=_visible_at)
+
+
+def _file_events(path: Path) -> Iterator[VisibleEvent]:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for event, _ in _records(file, path, 0):
+            yield event
+
+
+def _records(file: BinaryIO, path: Path, n_lines: int) -> Iterator[tuple[VisibleEvent, int]]:
+    for number, line in enumerate(file, start=n_lines + 1):
+        if not line.endswith(b"\n"):
+            return
+        checksum, json = line[:_CRC_DIGITS], line[_CRC_DIGITS + 1 : -1]
+        if line[_CRC_DIGITS:_HEAD_BYTES] != b" " or checksum != _checksum(json):
+            raise SpoolDamagedError(path, number, "a line with another checksum")
+        try:
+            yield decode_visible_event(json), len(line)
+        except EventError as error:
+            raise SpoolDamagedError(path, number, str(error)) from error
+
+
+def _line(visible: VisibleEvent) -> bytes:
+    json = encode_visible_event(visible)
+    return b"%b %b\n" % (_checksum(json), json)
+
+
+def _checksum(json: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(json)
+
+
+def _visible_at(visible: VisibleEvent) -> int:
+    return visible.visible_at
+
+
+def _create(folder: Path) -> int:
+    """Begin a file and lock it; it gets its name last, so that no merge takes it for a dead one.
+
+    Returns:
+        Its descriptor.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        opening = folder / f"{name}{OPENING_SUFFIX}"
+        file = os.open(opening, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            opening.rename(folder / f"{name}{SUFFIX}")
+            sync_folder(folder)
+        except (BlockingIOError, FileNotFoundError):
+            # A merge took the unnamed file for the leftover of a killed process.
+            os.close(file)
+        except BaseException:
+            os.close(file)
+            raise
+        else:
+            return file
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]

@@ -1,0 +1,311 @@
+"""The DuckDB file that holds the log: opened locked down, written idempotently, read in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+
+from recsys.config import LogConfig
+from recsys.errors import LogError
+from recsys.events.frames import KINDS, SCHEMAS, Kind
+
+SCHEMA_VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+CREATE TABLE items (
+    event_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, attributes JSON NOT NULL,
+    occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
+CREATE TABLE users (
+    event_id VARCHAR NOT NULL, user_id VARCHAR NOT NULL, attributes JSON NOT NULL,
+    occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
+CREATE TABLE impressions (
+    event_id VARCHAR NOT NULL, impression_id VARCHAR NOT NULL, user_id VARCHAR NOT NULL,
+    session_id VARCHAR NOT NULL, item_ids VARCHAR[] NOT NULL, context JSON NOT NULL,
+    item_attributes JSON NOT NULL, occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
+CREATE TABLE interactions (
+    event_id VARCHAR NOT NULL, user_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+    type VARCHAR NOT NULL, impression_id VARCHAR NOT NULL, session_id VARCHAR NOT NULL,
+    value DOUBLE, attributes JSON NOT NULL,
+    occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
+"""
+_BATCH: Final = "incoming"
+_RETRY_S: Final = 0.05
+#: What DuckDB says when another process, or this one in another mode, has the file open.
+_HELD: Final = ("Could not set lock", "with a different configuration")
+
+
+_writers: Final[set[Path]] = set()
+_writers_lock: Final = threading.Lock()
+
+
+class Warehouse:
+    """An open log; use it as a context manager.
+
+    A primary key would halve the speed of writing and keep an index in memory that grows with the
+    log, so event ids are kept unique by an anti-join of each batch with its table.
+
+    Args:
+        connection: An open DuckDB connection, which it will close.
+        path: The file, for messages.
+        release: Called after closing.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, path: Path, release: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._release = release
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._connection.close()
+        finally:
+            self._release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block as one transaction: all of it is kept, or nothing.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            LogError: The database refused; the disk may be full.
+        """
+        try:
+            self._connection.begin()
+            try:
+                yield
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+        except duckdb.Error as error:
+            raise LogError(self._path, _first_line(error), "a log that can be written") from error
+
+    def write(self, frames: Mapping[Kind, pl.DataFrame]) -> dict[Kind, int]:
+        """Add rows whose event id is new to their table; call it within `transaction`.
+
+        Args:
+            frames: With the columns of `SCHEMAS`; of several rows with one event id the first
+                counts.
+
+        Returns:
+            How many rows were new, by table.
+        """
+        return {kind: self._write_table(kind, frame) for kind, frame in frames.items()}
+
+    def _write_table(self, kind: Kind, frame: pl.DataFrame) -> int:
+        if frame.is_empty():
+            return 0
+        rows = frame.unique("event_id", keep="first", maintain_order=True)
+        self._connection.register(_BATCH, rows)
+        try:
+            (counted,) = self._connection.execute(
+                f"INSERT INTO {kind} SELECT b.* FROM {_BATCH} b ANTI JOIN {kind} t USING (event_id)"
+            ).fetchall()
+        finally:
+            self._connection.unregister(_BATCH)
+        return int(counted[0])
+
+    def read(self, kind: Kind) -> pl.DataFrame:
+        """Copy a whole table.
+
+        Returns:
+            A frame with the columns of `SCHEMAS`, in no particular order.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        columns = ", ".join(
+            f"{name}::VARCHAR AS {name}" if dtype == pl.String() else name
+            for name, dtype in SCHEMAS[kind].items()
+        )
+        return self.query(f"SELECT {columns} FROM {kind}").cast(SCHEMAS[kind])
+
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
+        """Run a query and copy its result.
+
+        Args:
+            sql: One statement; values only as `?`.
+            parameters: One per `?`.
+
+        Returns:
+            The result.
+
+        Raises:
+            LogError: The query fails.
+        """
+        try:
+            frame: pl.DataFrame = self._connection.sql(sql, params=parameters or []).pl()
+        except duckdb.Error as error:
+            raise LogError(self._path, _first_line(error), "a readable log") from error
+        return frame
+
+    def checkpoint(self) -> None:
+        """Move what was committed from the write-ahead log into the file itself.
+
+        Raises:
+            LogError: The file cannot be written.
+        """
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise LogError(self._path, _first_line(error), "a log that can be written") from error
+
+    def prepare(self) -> None:
+        """Create the tables of an empty database, and check who wrote those of any other.
+
+        Raises:
+            LogError: It is no log, or a newer version of this software wrote it.
+        """
+        if self._tables():
+            self.check_version()
+            return
+        with self.transaction():
+            self._connection.execute(_TABLES)
+            self._connection.execute(
+                "INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)]
+            )
+
+    def check_version(self) -> None:
+        """Check that this software knows the tables.
+
+        Raises:
+            LogError: It is no log, or a newer version of this software wrote it.
+        """
+        missing = {"meta", *KINDS} - self._tables()
+        if missing:
+            found = f"a database without the table {min(missing)}"
+            raise LogError(self._path, found, "a behaviour log")
+        versions = self.query("SELECT value FROM meta WHERE key = 'schema_version'")["value"]
+        found_version = versions[0] if len(versions) == 1 else "none"
+        if not found_version.isdigit() or int(found_version) > SCHEMA_VERSION:
+            raise LogError(
+                self._path,
+                f"schema version {found_version}",
+                f"at most {SCHEMA_VERSION}; a newer recsys wrote this log",
+            )
+
+    def _tables(self) -> set[str]:
+        return set(self.query("SELECT table_name FROM duckdb_tables()")["table_name"])
+
+
+def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float = 0.0) -> Warehouse:
+    """Open the log; a writer creates file and tables where they are missing.
+
+    Args:
+        config: Its path, absolute or relative to the current folder, and its limits.
+        read_only: Many processes may read at once, but only while none writes.
+        wait_s: How long to wait for another process to let go of the file, seconds.
+
+    Returns:
+        The open log.
+
+    Raises:
+        LogError: Another process holds the file, or it is damaged, newer, or no log at all.
+    """
+    path = Path(config.path)
+    deadline = time.monotonic() + wait_s
+    release = _no_release if read_only else _claim(path, deadline)
+    try:
+        connection = _connect(path, config, read_only, deadline)
+    except BaseException:
+        release()
+        raise
+    warehouse = Warehouse(connection, path, release)
+    try:
+        if read_only:
+            warehouse.check_version()
+        else:
+            warehouse.prepare()
+    except BaseException:
+        warehouse.__exit__(None, None, None)
+        raise
+    return warehouse
+
+
+def _claim(path: Path, deadline: float) -> Callable[[], None]:
+    """Keep other threads of this process from writing the file.
+
+    DuckDB would let them share it, and two anti-joins at a time could let an event id in twice.
+
+    Returns:
+        What gives the claim back.
+
+    Raises:
+        LogError: Another thread holds the file until after the deadline.
+    """
+    key = path.resolve()
+    while True:
+        with _writers_lock:
+            if key not in _writers:
+                _writers.add(key)
+                return lambda: _writers.discard(key)
+        if time.monotonic() >= deadline:
+            raise LogError(path, "another thread writes the file", "to be the only writer")
+        time.sleep(_RETRY_S)
+
+
+def _no_release() -> None:
+    """Give back nothing: readers claim nothing."""
+
+
+def _connect(
+    path: Path, config: LogConfig, read_only: bool, deadline: float
+) -> duckdb.DuckDBPyConnection:
+    settings: dict[str, Any] = {
+        "memory_limit": config.memory_limit,
+        "threads": config.threads,
+        # Queries see this database alone: no files, no network, no extensions.
+        "enable_external_access": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        "lock_configuration": True,
+    }
+    if not read_only:
+        _make_folder(path)
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only, config=settings)
+        except duckdb.Error as error:
+            held = any(words in str(error) for words in _HELD)
+            if not held or time.monotonic() >= deadline:
+                raise LogError(path, *_open_problem(error, held)) from error
+            time.sleep(_RETRY_S)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(path, error.strerror or "no folder", "a folder that can be made") from error
+
+
+def _open_problem(error: duckdb.Error, held: bool) -> tuple[str, str]:
+    if held:
+        return "another process holds the file", "to be alone, or all of them readers; try again"
+    return _first_line(error), "a DuckDB file that can be opened"
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).partition("\n")[0]

@@ -28,7 +28,7 @@ class BatchReport:
 
     Args:
         n_users: Users asked for.
-        n_rows: Rows written; fewer than users × top_k where candidates ran out.
+        n_rows: Rows written; fewer than users times top_k where candidates ran out.
     """
 
     n_users: int

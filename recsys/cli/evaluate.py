@@ -50,13 +50,13 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for name in names:
         interval = evaluation.differences.get(name, {}).get("ndcg@10")
         difference = (
-            f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else "–"
+            f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else "-"
         )
         values = [f"{evaluation.rankings[name][metric]:.4f}" for metric in metrics]
         rows.append([_TITLES[name], *values, difference])
     print_table(
         f"Test slice of bundle {evaluation.version}",
-        ("ranking", "AUC", "MRR", "nDCG@5", "nDCG@10", "nDCG@10 − without text [95 %]"),
+        ("ranking", "AUC", "MRR", "nDCG@5", "nDCG@10", "nDCG@10 minus without text [95 %]"),
         rows,
     )
     how = "lists with sampled negatives" if evaluation.sampled else "impressions"

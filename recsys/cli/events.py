@@ -106,5 +106,5 @@ def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items()) or "–"
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items()) or "-"
     return f"{value:,}" if isinstance(value, int) else str(value)

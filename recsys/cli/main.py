@@ -33,7 +33,7 @@ cli.command("recommend")(ranking.recommend)
 cli.command("demo")(demo.demo)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - the signature is typer's
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"recsys {__version__}")
         raise typer.Exit
@@ -41,8 +41,8 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - the signature is type
 
 @cli.callback()
 def _root(
-    version: bool = typer.Option(  # noqa: FBT001 - the signature is typer's
-        False,  # noqa: FBT003
+    version: bool = typer.Option(
+        False,
         "--version",
         callback=_print_version,
         is_eager=True,

@@ -40,5 +40,5 @@ def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
     if as_json:
         print_json(listed)
         return
-    rows = [[p["name"], p["version"], p["origin"], ", ".join(p["features"]) or "–"] for p in listed]
+    rows = [[p["name"], p["version"], p["origin"], ", ".join(p["features"]) or "-"] for p in listed]
     print_table("Plugins", ("name", "version", "from", "features"), rows)

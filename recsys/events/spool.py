@@ -118,9 +118,15 @@ class SpoolWriter:
         return self._file
 
     def _sync(self) -> None:
-        if self._file is not None and self._synced < self._written:
+        if self._file is None or self._synced == self._written:
+            return
+        try:
             os.fsync(self._file)
-            self._synced = self._written
+        except OSError as error:
+            # A second attempt may succeed without the data, so it must not count.
+            self._lost = error
+            raise
+        self._synced = self._written
 
     def _close(self) -> None:
         if self._file is not None:
@@ -137,7 +143,8 @@ class SpoolWriter:
             return
         try:
             os.ftruncate(self._file, self._written)
-            self._sync()
+            if self._lost is None:
+                self._sync()
         except OSError as error:
             self._lost = error
         self._close()
@@ -246,7 +253,9 @@ def _create(folder: Path) -> int:
     Returns:
         Its descriptor.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
     while True:
         name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
         opening = folder / f"{name}{OPENING_SUFFIX}"

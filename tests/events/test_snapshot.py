@@ -80,7 +80,7 @@ def test_the_first_visible_of_one_id_counts(events: list[VisibleEvent]) -> None:
     assert log.interactions["visible_at"].to_list() == [v.visible_at for v in rows]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(st.lists(clicks, max_size=8), max_size=4))
 def test_a_table_keeps_the_first_written_of_one_id(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[VisibleEvent]]

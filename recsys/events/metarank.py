@@ -18,6 +18,7 @@ from recsys.schema import (
 )
 
 _MICROSECONDS_PER_MS: Final = 1_000
+_USUAL_START: Final = b'{"event":'
 
 
 class _Field(msgspec.Struct, gc=False):
@@ -81,6 +82,8 @@ def is_metarank_line(line: bytes) -> bool:
     Returns:
         False also for what is no JSON object.
     """
+    if line.startswith(_USUAL_START):
+        return True
     if b'"event"' not in line:
         return False
     try:

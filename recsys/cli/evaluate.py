@@ -18,7 +18,7 @@ _TITLES = {
     "click_rate": "click rate so far",
     "without_text": "ranker without text",
     "full": "ranker with text",
-    "full_frozen": "ranker with text, features frozen at the start of the test slice",
+    "full_frozen": "ranker with text, frozen features",
 }
 
 
@@ -56,11 +56,12 @@ def print_evaluation(evaluation: Evaluation) -> None:
         rows.append([_TITLES[name], *values, difference])
     print_table(
         f"Test slice of bundle {evaluation.version}",
-        ("ranking", "AUC", "MRR", "nDCG@5", "nDCG@10", "nDCG@10 minus without text [95 %]"),
+        ("ranking", "AUC", "MRR", "nDCG@5", "nDCG@10", "nDCG@10 - without text [95 %]"),
         rows,
     )
     how = "lists with sampled negatives" if evaluation.sampled else "impressions"
     results.print(
         f"averaged over {evaluation.n_measured} of {evaluation.n_requests} {how}: "
-        "those with items acted on and items not; intervals from resampled users"
+        "those with items acted on and items not; intervals from resampled users; "
+        "frozen: features as they stood when the slice began"
     )

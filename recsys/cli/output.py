@@ -21,7 +21,9 @@ from rich.progress import (
 from rich.table import Table
 
 #: Results go to standard output, everything about the way there to standard error.
-results = Console(soft_wrap=True)
+# A pipe or file has no width of its own; tables then take what they need up to this.
+_WIDTH = None if sys.stdout.isatty() else 140
+results = Console(soft_wrap=True, width=_WIDTH)
 notes = Console(stderr=True, soft_wrap=True)
 
 

@@ -27,18 +27,25 @@ def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
     plugins = load_plugins(opened.folder / config.plugins.folder, config.plugins.disabled)
     profile = profile_log(snapshot, encode_log(snapshot))
     offers = {offer.plugin: offer for offer in ask_plugins(plugins, config, profile).offers}
-    listed = [
-        {
-            "name": plugin.name,
-            "version": plugin.version,
-            "origin": plugin.origin,
-            "features": [feature.name for feature in offers[plugin.name].features],
-            "feature_models": [model.name for model in offers[plugin.name].models],
-        }
+    if as_json:
+        print_json([
+            {
+                "name": plugin.name,
+                "version": plugin.version,
+                "origin": plugin.origin,
+                "features": [feature.name for feature in offers[plugin.name].features],
+                "feature_models": [model.name for model in offers[plugin.name].models],
+            }
+            for plugin in plugins
+        ])
+        return
+    rows = [
+        [
+            plugin.name,
+            plugin.version,
+            plugin.origin,
+            ", ".join(feature.name for feature in offers[plugin.name].features) or "-",
+        ]
         for plugin in plugins
     ]
-    if as_json:
-        print_json(listed)
-        return
-    rows = [[p["name"], p["version"], p["origin"], ", ".join(p["features"]) or "-"] for p in listed]
     print_table("Plugins", ("name", "version", "from", "features"), rows)

@@ -47,6 +47,20 @@ class Slates:
             return np.broadcast_to(values[0], (len(self.items), *values.shape[1:]))
         return np.repeat(values, self.sizes, axis=0)
 
+    def alone(self, candidate: int) -> Slates:
+        """Keep one candidate of a batch of a single request.
+
+        Returns:
+            The request with this candidate only.
+        """
+        return Slates(
+            users=self.users,
+            as_of=self.as_of,
+            items=self.items[candidate : candidate + 1],
+            offsets=np.array([0, 1], dtype=np.int64),
+            context=self.context,
+        )
+
     def part(self, start: int, stop: int) -> Slates:
         """Cut out consecutive requests.
 

@@ -1,0 +1,74 @@
+"""Fixtures that several areas share; expensive ones are made once per run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recsys.bundle.store import BundleStore
+from recsys.cli.workspace import make_workspace
+from recsys.config import LogConfig
+from recsys.events.importing import import_events
+from recsys.events.snapshot import LogSnapshot, read_snapshot
+from recsys.testing.worlds import TopicWorld, topic_world
+from recsys.training.train import train
+from recsys.workspace import Workspace, open_workspace
+
+RANKLENS = Path(__file__).parent.parent / "data" / "ranklens" / "events.jsonl.gz"
+
+
+@pytest.fixture(scope="session")
+def ranklens(tmp_path_factory: pytest.TempPathFactory) -> LogSnapshot:
+    folder = tmp_path_factory.mktemp("ranklens")
+    config = LogConfig(path=str(folder / "log.duckdb"))
+    import_events(config, [RANKLENS], rejects=folder / "rejects.jsonl")
+    return read_snapshot(config)
+
+
+@pytest.fixture(scope="session")
+def world() -> TopicWorld:
+    return topic_world()
+
+
+def write_world(world: TopicWorld, folder: Path) -> Path:
+    """Write a world as JSON lines, as a user would bring it.
+
+    Returns:
+        The file.
+    """
+    from recsys.events.codec import encode_event
+
+    path = folder / "events.jsonl"
+    path.write_bytes(b"".join(encode_event(v.event) + b"\n" for v in world.events))
+    return path
+
+
+def trained(folder: Path, world: TopicWorld, configuration: str) -> Workspace:
+    """Make a workspace, import a world, train and activate."""
+    path = make_workspace(folder, clock="log")
+    path.write_text(path.read_text() + configuration)
+    workspace = open_workspace(folder)
+    import_events(
+        workspace.log_config, [write_world(world, folder)], rejects=folder / "rejects.jsonl"
+    )
+    report = train(workspace, read_snapshot(workspace.log_config), lambda *_: None)
+    BundleStore(workspace.bundles).activate(report.version)
+    return workspace
+
+
+#: Small trees for small worlds; text is switched off where a test is not about it.
+SMALL = """
+[ranker]
+trees = 30
+min_rows_per_leaf = 5
+"""
+
+
+@pytest.fixture(scope="session")
+def plain_workspace(tmp_path_factory: pytest.TempPathFactory, world: TopicWorld) -> Workspace:
+    """A trained workspace without the text model; tests must not write to it."""
+    folder = tmp_path_factory.mktemp("plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+        return trained(folder, world, SMALL)

@@ -1,0 +1,172 @@
+"""The engine on a trained workspace: ranking, recommending, taking events in, swapping bundles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.bundle.store import BundleStore
+from recsys.errors import BundleError, RequestError
+from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.requests import RankQuery, RecommendQuery
+from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
+
+
+@pytest.fixture
+def engine(plain_workspace, monkeypatch) -> Engine:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+    return load_engine(plain_workspace)
+
+
+def rank(engine: Engine, user: str, items: list[str], **options):
+    return engine.rank(RankQuery(user_id=user, item_ids=items, as_of=engine.now("log"), **options))
+
+
+def click(engine: Engine, user: str, item: str, number: int = 0) -> VisibleEvent:
+    at = engine.last_event_us + 1
+    return VisibleEvent(
+        InteractionEvent(f"new-{user}-{item}-{number}", at, user, item, "click"), at
+    )
+
+
+def items_of(world, topic: str) -> list[str]:
+    return [item for item, found in world.topic_of_item.items() if found == topic]
+
+
+def test_what_a_user_likes_comes_first(engine, world) -> None:
+    better = 0
+    for user, topic in list(world.topic_of_user.items())[:20]:
+        ranked = rank(engine, user, list(world.topic_of_item))
+        first = [world.topic_of_item[item] == topic for item in ranked.item_ids[:10]]
+        better += sum(first) >= 7
+    assert better >= 15
+
+
+def test_scores_fall_and_are_finite_and_belong_to_the_items(engine, world) -> None:
+    ranked = rank(engine, "user0", list(world.topic_of_item))
+    assert len(ranked.item_ids) == len(set(ranked.item_ids)) == len(world.topic_of_item)
+    assert np.isfinite(ranked.scores).all()
+    assert ranked.scores == sorted(ranked.scores, reverse=True)
+
+
+def test_a_score_does_not_depend_on_the_other_candidates(engine) -> None:
+    together = rank(engine, "user0", ["item1", "item2", "item3"])
+    alone = rank(engine, "user0", ["item2"])
+    assert alone.scores[0] == together.scores[together.item_ids.index("item2")]
+
+
+def test_top_k_exclusions_and_duplicates(engine) -> None:
+    items = ["item1", "item2", "item1", "item3", "item4"]
+    ranked = rank(engine, "user0", items, top_k=2, exclude_item_ids=["item3"])
+    assert len(ranked.item_ids) == 2
+    assert "item3" not in ranked.item_ids
+    assert len(rank(engine, "user0", items).item_ids) == 4
+    assert rank(engine, "user0", ["item1"], exclude_item_ids=["item1"]).item_ids == []
+
+
+def test_contributions_and_base_add_up_to_the_score(engine) -> None:
+    ranked = rank(engine, "user0", ["item1", "item2", "item3"], explain_top_k=2)
+    assert [e.item_id for e in ranked.explanations] == ranked.item_ids[:2]
+    for explanation, score in zip(ranked.explanations, ranked.scores[:2], strict=True):
+        total = explanation.base + sum(p.contribution for p in explanation.contributions)
+        assert total == pytest.approx(score, abs=1e-6)
+        effects = [abs(p.contribution) for p in explanation.contributions]
+        assert effects == sorted(effects, reverse=True)
+        assert {p.feature for p in explanation.contributions} == set(engine.feature_names)
+
+
+def test_an_unknown_item_is_ranked_with_a_warning(engine) -> None:
+    ranked = rank(engine, "user0", ["item1", "never heard of"])
+    assert set(ranked.item_ids) == {"item1", "never heard of"}
+    assert "1 unknown items" in ranked.warnings[0]
+    assert "never heard of" in ranked.warnings[0]
+
+
+@pytest.mark.parametrize("user", ["stranger", ""])
+def test_an_unknown_user_gets_the_cold_start_list(engine, user) -> None:
+    ranked = rank(engine, user, ["item1", "item2"])
+    assert len(ranked.item_ids) == 2
+    assert not ranked.warnings
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        (RankQuery("u", [], 1), ["item_ids"]),
+        (RankQuery("u", ["i"] * 10_001, 1), ["item_ids"]),
+        (RankQuery("u", ["ok", "x" * 257], 1), ["item_ids[1]"]),
+        (RankQuery("u", ["ok", ""], 1), ["item_ids[1]"]),
+        (RankQuery("u" * 257, ["i"], 1, top_k=-1), ["user_id", "top_k"]),
+        (RankQuery("u", ["i"], 1, explain_top_k=-1), ["explain_top_k"]),
+        (RankQuery("u", ["i"], 1, exclude_item_ids=[""]), ["exclude_item_ids[0]"]),
+    ],
+)
+def test_a_bad_request_names_every_field_at_fault(engine, query, fields) -> None:
+    with pytest.raises(RequestError) as caught:
+        engine.rank(query)
+    assert [field for field, _ in caught.value.violations] == fields
+
+
+def test_clicks_change_the_next_list_and_retries_do_not(engine, world) -> None:
+    candidates = list(world.topic_of_item)
+    before = rank(engine, "newcomer", candidates)
+    liked = items_of(world, "cooking")
+    events = [click(engine, "newcomer", item) for item in liked[:3]]
+    engine.apply(events)
+    after = rank(engine, "newcomer", candidates)
+    cooking = [world.topic_of_item[item] == "cooking" for item in after.item_ids[:10]]
+    assert sum(cooking) > sum(world.topic_of_item[i] == "cooking" for i in before.item_ids[:10])
+    assert engine.seen(events[0].event)
+    engine.apply(events)
+    assert rank(engine, "newcomer", candidates).scores == after.scores
+
+
+def test_a_new_item_is_known_from_its_event_on(engine) -> None:
+    at = engine.last_event_us + 1
+    item = ItemEvent("brand-new", at, "brand new", {"title": "oven garlic", "tags": ["oven"]})
+    engine.apply([VisibleEvent(item, at)])
+    assert not rank(engine, "user0", ["brand new"]).warnings
+    assert engine.title("brand new") == "oven garlic"
+
+
+def test_recommendations_are_new_to_the_user_and_not_excluded(engine, world) -> None:
+    acted_on = {
+        v.event.item_id
+        for v in world.events
+        if isinstance(v.event, InteractionEvent) and v.event.user_id == "user0"
+    }
+    query = RecommendQuery("user0", engine.now("log"), top_k=80, exclude_item_ids=["item0"])
+    ranked = engine.recommend(query)
+    assert ranked.item_ids
+    assert not acted_on & set(ranked.item_ids)
+    assert "item0" not in ranked.item_ids
+    again = rank(engine, "user0", ranked.item_ids)
+    assert again.scores == ranked.scores
+
+
+def test_recommending_to_a_stranger_falls_back_on_what_is_popular(engine) -> None:
+    ranked = engine.recommend(RecommendQuery("stranger", engine.now("log")))
+    assert len(ranked.item_ids) == 20
+
+
+def test_events_reach_a_bundle_that_is_opened_beside(engine) -> None:
+    version = engine.model_version
+    event = click(engine, "user1", "item5", 7)
+    successor = engine.with_bundle(version)
+    engine.apply([event])
+    assert successor.seen(event.event)
+    assert successor.last_event_us == engine.last_event_us
+
+
+def test_a_bundle_whose_plugins_are_gone_says_which(plain_workspace, monkeypatch) -> None:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest", "recency"]')
+    from recsys.workspace import open_workspace
+
+    with pytest.raises(BundleError, match=r"item_age_s.*plugins missing: recency"):
+        load_engine(open_workspace(plain_workspace.folder))
+
+
+def test_an_unknown_version_is_refused(plain_workspace) -> None:
+    with pytest.raises(BundleError, match="no version 'x'"):
+        load_engine(plain_workspace, "x")
+    assert BundleStore(plain_workspace.bundles).active()

@@ -1,0 +1,104 @@
+"""Labels, sampled negatives and the split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.config import Config, LabelsConfig, SplitConfig
+from recsys.errors import TrainingError
+from recsys.events.snapshot import snapshot_of
+from recsys.features.actions import encode_log
+from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
+from recsys.testing.worlds import without_impressions
+from recsys.training.dataset import make_dataset
+from recsys.training.labels import ATTRIBUTION_US, impression_slates
+from recsys.training.negatives import sampled_slates
+from recsys.training.split import split_by_time
+
+
+def labelled(*events):
+    snapshot = snapshot_of([VisibleEvent(event, event.occurred_at) for event in events])
+    return impression_slates(snapshot, encode_log(snapshot), LabelsConfig())
+
+
+def shown(at: int, *items: str, event_id: str = "p", user: str = "u") -> ImpressionEvent:
+    return ImpressionEvent(event_id, at, user, list(items), event_id)
+
+
+def done(at: int, item: str, kind: str, impression: str = "p") -> InteractionEvent:
+    return InteractionEvent(f"{kind}-{item}-{at}", at, "u", item, kind, impression)
+
+
+def test_the_largest_grade_of_what_was_done_wins() -> None:
+    found = labelled(
+        shown(1, "a", "b", "c"),
+        done(2, "b", "purchase"),
+        done(3, "b", "click"),
+        done(4, "c", "wink"),
+    )
+    assert found.grades.tolist() == [0.0, 5.0, 1.0]
+
+
+def test_an_item_shown_twice_in_a_list_is_one_candidate() -> None:
+    found = labelled(shown(1, "a", "b", "a"), done(2, "a", "click"))
+    assert found.slates.sizes.tolist() == [2]
+    assert found.grades.tolist() == [2.0, 0.0]
+
+
+def test_an_interaction_that_names_no_list_belongs_to_the_last_that_showed_the_item() -> None:
+    found = labelled(
+        shown(10, "a", "b", event_id="p1"),
+        shown(20, "b", "c", event_id="p2"),
+        done(25, "b", "click", impression=""),
+        done(26, "a", "click", impression=""),
+        done(21 + ATTRIBUTION_US, "c", "click", impression=""),
+    )
+    assert found.grades.tolist() == [2.0, 0.0, 2.0, 0.0]
+
+
+def test_only_lists_with_both_labels_teach_an_order() -> None:
+    found = labelled(
+        shown(1, "a", "b", event_id="p1"),
+        shown(2, "a", "b", event_id="p2"),
+        shown(3, "a", event_id="p3"),
+        done(4, "a", "click", "p2"),
+        done(4, "a", "click", "p3"),
+    )
+    assert found.informative().tolist() == [False, True, False]
+    assert len(found.where(found.informative()).slates) == 1
+
+
+def test_negatives_are_items_that_had_been_seen_and_are_not_positives(world) -> None:
+    snapshot = snapshot_of(without_impressions(world.events))
+    log = encode_log(snapshot)
+    found = sampled_slates(log, LabelsConfig(), SplitConfig(), np.random.default_rng(1))
+    assert found.sampled
+    assert found.informative().all()
+    first_seen = np.full(len(log.items.ids), np.iinfo(np.int64).max)
+    np.minimum.at(first_seen, log.actions.items, log.actions.occurred)
+    late = found.slates.spread(found.slates.as_of)
+    negative = found.grades == 0
+    assert (first_seen[found.slates.items][negative] <= late[negative]).all()
+    assert (np.diff(found.slates.as_of) >= 0).all()
+
+
+def test_the_same_seed_draws_the_same_negatives(world) -> None:
+    snapshot = snapshot_of(without_impressions(world.events))
+    one, two = (make_dataset(snapshot, Config()).labelled for _ in range(2))
+    assert (one.slates.items == two.slates.items).all()
+
+
+def test_slices_are_in_time_order(world) -> None:
+    dataset = make_dataset(snapshot_of(world.events), Config())
+    split = split_by_time(dataset.labelled, SplitConfig())
+    assert split.train_end == round(0.7 * split.n_requests)
+    assert split.windows(4)[-1] == split.train_end
+    assert (np.diff(dataset.labelled.slates.as_of) >= 0).all()
+
+
+def test_a_log_that_teaches_nothing_is_an_error_that_says_so() -> None:
+    with pytest.raises(TrainingError, match="0 of 1 lists have items acted on and items not"):
+        split_by_time(labelled(shown(1, "a")), SplitConfig())
+    with pytest.raises(TrainingError, match="1 impressions and no interactions"):
+        make_dataset(snapshot_of([VisibleEvent(shown(1, "a"), 1)]), Config())

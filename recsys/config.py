@@ -113,6 +113,15 @@ class ServingConfig(Section):
     threads: int = Field(default=4, ge=1)
     max_in_flight: int = Field(default=16, ge=1)
     group_commit_ms: float = Field(default=2.0, ge=0)
+    max_streams: int = Field(
+        default=8, ge=1, description="open WriteEvents and RankStream calls, each"
+    )
+    drain_s: float = Field(
+        default=10.0, ge=0, description="how long a stopping server waits for calls at work"
+    )
+    allow_insecure: bool = Field(
+        default=False, description="listen beyond this machine, without encryption"
+    )
 
 
 class Config(BaseSettings):

@@ -105,3 +105,32 @@ class RequestError(RecsysError):
     def __init__(self, violations: list[tuple[str, str]]) -> None:
         self.violations = violations
         super().__init__("; ".join(f"{field}: {text}" for field, text in violations))
+
+
+class OverloadError(RecsysError):
+    """There is no room for a call now; a later one may find some."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"{what}: {limit} at work already; try again later")
+
+
+class DeadlineError(RecsysError):
+    """A call's deadline has passed, so its work was not begun or not waited for."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: the deadline has passed")
+
+
+class UnknownModelError(RecsysError):
+    """A version was asked for that no published bundle has."""
+
+    def __init__(self, version: str, known: list[str]) -> None:
+        named = ", ".join(known[-5:]) or "none is published"
+        super().__init__(f"model {version!r}: no such version; expected one of: {named}")
+
+
+class ServerError(RecsysError):
+    """The server cannot listen where it was told to."""
+
+    def __init__(self, address: str, found: str, expected: str) -> None:
+        super().__init__(f"server {address}: {found}; expected {expected}")

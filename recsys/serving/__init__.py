@@ -1,0 +1,1 @@
+"""The gRPC server and its client: calls in, domain objects through, canonical statuses out."""

@@ -1,0 +1,191 @@
+"""Group commit: one thread makes events of many callers durable together, then visible.
+
+A caller hands in a batch and gets a ticket. The thread takes every batch that has arrived, leaves
+out what is known, appends the rest to the spool, syncs once, applies it to the online state and
+settles the tickets. So an fsync is shared by all who wait for one, an acknowledged event survives
+the process, and it counts for the next request. The queue is bounded: who writes faster than the
+disk takes waits, and then is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from recsys.errors import DeadlineError, OverloadError
+from recsys.schema import Event, VisibleEvent
+from recsys.serving.clock import Clock
+from recsys.serving.contracts import EventWriter
+from recsys.serving.switch import EngineSwitch
+
+_WHAT: Final = "write events"
+#: Events that may wait for the disk; more make their callers wait.
+_QUEUE_EVENTS: Final = 20_000
+#: A group of this size does not wait for more.
+_GROUP_EVENTS: Final = 2_000
+#: Events that change the online state in one go; ranking waits while they do.
+_APPLY_EVENTS: Final = 256
+
+_log = structlog.get_logger("recsys.serving")
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A batch on its way to the disk.
+
+    Args:
+        events: Checked events.
+        n_accepted: How many of them were new; known when it is settled, as is the next.
+        n_duplicates: How many were known.
+    """
+
+    events: Sequence[Event]
+    n_accepted: int = 0
+    n_duplicates: int = 0
+    _failure: Exception | None = None
+    _settled: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the batch is durable and visible.
+
+        Raises:
+            DeadlineError: It is not yet; it may become so.
+            RecsysError: It could not be written; nothing of it was.
+        """
+        if not self._settled.wait(timeout_s):
+            raise DeadlineError(_WHAT)
+        if self._failure is not None:
+            raise self._failure
+
+    def settle(self, failure: Exception | None = None) -> None:
+        """Release whoever waits."""
+        self._failure = failure
+        self._settled.set()
+
+
+class GroupCommit:
+    """Writes batches of events, many callers' at a time.
+
+    Args:
+        switch: Holds the engine whose state the events change.
+        writer: Where they become durable; closed together with this.
+        clock: Gives every event the instant from which on it is visible.
+        gather_ms: How long the first batch of a group waits for others.
+    """
+
+    def __init__(
+        self, switch: EngineSwitch, writer: EventWriter, clock: Clock, gather_ms: float
+    ) -> None:
+        self._switch = switch
+        self._writer = writer
+        self._clock = clock
+        self._gather_s = gather_ms / 1000
+        self._waiting: deque[Ticket] = deque()
+        self._n_events = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        #: Durable, though the state failed to take them: a retry must not write them again.
+        self._unapplied: set[tuple[type[Event], str]] = set()
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, events: Sequence[Event], timeout_s: float) -> Ticket:
+        """Hand in a batch.
+
+        Args:
+            events: Checked events.
+            timeout_s: How long to wait for room in the queue.
+
+        Returns:
+            Its ticket.
+
+        Raises:
+            OverloadError: There was no room in time, or the server is stopping.
+        """
+        ticket = Ticket(events)
+        with self._changed:
+            if not self._changed.wait_for(self._has_room, timeout_s) or self._closed:
+                raise OverloadError(_WHAT, _QUEUE_EVENTS)
+            self._waiting.append(ticket)
+            self._n_events += len(events)
+            self._changed.notify_all()
+        return ticket
+
+    def close(self) -> None:
+        """Commit what is waiting, then close the spool."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._writer.close()
+
+    def _has_room(self) -> bool:
+        return self._closed or self._n_events < _QUEUE_EVENTS
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            try:
+                self._commit(group)
+            except Exception as error:  # noqa: BLE001 - belongs to the callers, not to this thread
+                for ticket in group:
+                    ticket.settle(error)
+
+    def _next_group(self) -> list[Ticket]:
+        """Take all batches that have arrived.
+
+        Returns:
+            At least one; none when everything is written and no more will come.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._waiting:
+                self._changed.wait_for(self._is_group_full, self._gather_s)
+            group = list(self._waiting)
+            self._waiting.clear()
+            self._n_events = 0
+            self._changed.notify_all()
+        return group
+
+    def _is_group_full(self) -> bool:
+        return self._closed or self._n_events >= _GROUP_EVENTS
+
+    def _commit(self, group: list[Ticket]) -> None:
+        new = self._new_events(group)
+        if new:
+            self._writer.append(new)
+            self._writer.sync()
+            self._apply(new)
+        for ticket in group:
+            ticket.settle()
+
+    def _new_events(self, group: list[Ticket]) -> list[VisibleEvent]:
+        seen = self._switch.engine.seen
+        taken: set[tuple[type[Event], str]] = set()
+        new: list[VisibleEvent] = []
+        for ticket in group:
+            before = len(new)
+            for event in ticket.events:
+                key = (type(event), event.event_id)
+                if key in taken or key in self._unapplied or seen(event):
+                    continue
+                taken.add(key)
+                new.append(VisibleEvent(event, self._clock.now_us()))
+            ticket.n_accepted = len(new) - before
+            ticket.n_duplicates = len(ticket.events) - ticket.n_accepted
+        return new
+
+    def _apply(self, new: list[VisibleEvent]) -> None:
+        try:
+            for start in range(0, len(new), _APPLY_EVENTS):
+                self._switch.engine.apply(new[start : start + _APPLY_EVENTS])
+                time.sleep(0)  # lets a request that waits for the state have its turn
+        except Exception:
+            self._unapplied |= {(type(v.event), v.event.event_id) for v in new}
+            _log.error("durable events did not reach the online state", n_events=len(new))
+            raise

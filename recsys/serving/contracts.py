@@ -1,0 +1,77 @@
+"""What the services need of the engine, the bundle store and the spool, and nothing more."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Sequence
+from typing import Protocol, Self
+
+from recsys.bundle.store import BundleInfo
+from recsys.pipeline.requests import RankedList, RankQuery, RecommendQuery
+from recsys.schema import Event, VisibleEvent
+
+
+class RankingEngine(Protocol):
+    """Ranks with one bundle and keeps the online state; safe to use from several threads."""
+
+    @property
+    def model_version(self) -> str:
+        """The bundle that ranks."""
+        ...
+
+    @property
+    def last_event_us(self) -> int:
+        """When the newest event became visible, in microseconds."""
+        ...
+
+    def rank(self, query: RankQuery) -> RankedList:
+        """Check a request and order its candidates."""
+        ...
+
+    def recommend(self, query: RecommendQuery) -> RankedList:
+        """Check a request, find candidates and order them."""
+        ...
+
+    def seen(self, event: Event) -> bool:
+        """Say whether an event of this kind and id is in the state already."""
+        ...
+
+    def apply(self, events: Sequence[VisibleEvent]) -> None:
+        """Take events into the state, in order of `visible_at`."""
+        ...
+
+    def with_bundle(self, version: str) -> Self:
+        """Open another bundle beside this one, on the same log."""
+        ...
+
+
+class BundleCatalogue(Protocol):
+    """Knows which bundles there are and which one is to serve."""
+
+    def list(self) -> builtins.list[BundleInfo]:
+        """List all bundles, oldest first."""
+        ...
+
+    def activate(self, version: str) -> None:
+        """Make a version the one that serves, now and after a restart."""
+        ...
+
+    def roll_back(self) -> str:
+        """Return to the version that was active before, and name it."""
+        ...
+
+
+class EventWriter(Protocol):
+    """Appends events to the log."""
+
+    def append(self, batch: Iterable[VisibleEvent]) -> None:
+        """Write events; they are durable once `sync` has returned."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        ...
+
+    def close(self) -> None:
+        """Make everything durable and let go of the log."""
+        ...

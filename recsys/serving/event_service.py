@@ -1,0 +1,125 @@
+"""`EventService`: check events one by one, commit them in groups, answer when they are durable."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import grpc
+
+from recsys.config import ServingConfig
+from recsys.errors import EventError, RequestError
+from recsys.events.checks import check_event
+from recsys.schema import MAX_LIST_LENGTH, Event
+from recsys.serving.admission import Gate, remaining_s
+from recsys.serving.clock import Clock
+from recsys.serving.commit import GroupCommit, Ticket
+from recsys.serving.event_messages import event_of
+from recsys.v1 import event_pb2, event_pb2_grpc
+
+#: Rejected events that an answer lists; all are counted.
+MAX_LISTED: Final = 1_000
+#: Messages of one call that may be on their way to the disk while the next one is read.
+_PIPELINED: Final = 4
+#: Fields of the event itself; all others are fields of its kind.
+_OUTER_FIELDS: Final = frozenset({"", "event_id", "occurred_at"})
+
+
+class EventService(event_pb2_grpc.EventServiceServicer):
+    """Takes events in.
+
+    Args:
+        commit: Makes them durable and visible.
+        clock: Stamps those that do not say when they happened, and judges those that do.
+        config: How many calls may write at once.
+    """
+
+    def __init__(self, commit: GroupCommit, clock: Clock, config: ServingConfig) -> None:
+        self._commit = commit
+        self._clock = clock
+        self._streams = Gate("write events", running=config.max_streams, inside=config.max_streams)
+
+    def WriteEvents(  # noqa: N802 - the name of the RPC
+        self,
+        request_iterator: Iterator[event_pb2.WriteEventsRequest],
+        context: grpc.ServicerContext,
+    ) -> event_pb2.WriteEventsResponse:
+        """Write events.
+
+        Returns:
+            What became of them, once all that were accepted are durable.
+        """
+        with self._streams.enter(context):
+            writing = _Writing(self._commit, self._clock, context)
+            for request in request_iterator:
+                writing.take(request.events)
+            return writing.finish()
+
+
+class _Writing:
+    """One call: its events on their way to the disk, and what became of the others."""
+
+    def __init__(self, commit: GroupCommit, clock: Clock, context: grpc.ServicerContext) -> None:
+        self._commit = commit
+        self._clock = clock
+        self._context = context
+        self._tickets: deque[Ticket] = deque()
+        self._response = event_pb2.WriteEventsResponse()
+        self._n_events = 0
+
+    def take(self, messages: Iterable[event_pb2.Event]) -> None:
+        """Check the events of one message, and hand the good ones to the committing thread.
+
+        Raises:
+            RequestError: They are too many for one message.
+        """
+        found = list(messages)
+        if len(found) > MAX_LIST_LENGTH:
+            text = f"has {len(found)} events; expected at most {MAX_LIST_LENGTH} in a message"
+            raise RequestError([("events", text)])
+        events = [event for message in found if (event := self._checked(message)) is not None]
+        if events:
+            self._tickets.append(self._commit.submit(events, remaining_s(self._context)))
+        if len(self._tickets) > _PIPELINED:
+            self._settle(self._tickets.popleft())
+
+    def finish(self) -> event_pb2.WriteEventsResponse:
+        """Wait for all that is on its way.
+
+        Returns:
+            What became of all events.
+        """
+        while self._tickets:
+            self._settle(self._tickets.popleft())
+        return self._response
+
+    def _checked(self, message: event_pb2.Event) -> Event | None:
+        now_us = self._clock.now_us()
+        try:
+            event = event_of(message, now_us)
+            check_event(event, now_us=now_us)
+        except EventError as error:
+            self._reject(message, error)
+            return None
+        finally:
+            self._n_events += 1
+        return event
+
+    def _reject(self, message: event_pb2.Event, error: EventError) -> None:
+        self._response.rejected += 1
+        if self._response.rejected > MAX_LISTED:
+            return
+        kind = message.WhichOneof("kind")
+        is_outer = error.field in _OUTER_FIELDS
+        self._response.rejections.add(
+            event_index=self._n_events,
+            event_id=message.event_id,
+            field=error.field if is_outer else f"{kind}.{error.field}",
+            reason=error.reason,
+        )
+
+    def _settle(self, ticket: Ticket) -> None:
+        ticket.wait(remaining_s(self._context))
+        self._response.accepted += ticket.n_accepted
+        self._response.duplicates += ticket.n_duplicates

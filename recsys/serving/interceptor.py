@@ -1,0 +1,102 @@
+"""Around every RPC: errors become statuses, and messages that cannot be parsed become errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+
+from recsys.errors import RequestError
+from recsys.serving.status import status_of
+
+_Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
+_Parse: TypeAlias = Callable[[bytes], Message]
+_Details: TypeAlias = grpc.HandlerCallDetails
+
+#: Stands for a message that is none; for an error in parsing gRPC itself would answer `INTERNAL`.
+_MALFORMED: Final = Empty()
+
+
+class StatusInterceptor(grpc.ServerInterceptor):
+    """Maps errors to statuses by the table of `recsys.serving.status`."""
+
+    def intercept_service(
+        self,
+        continuation: Callable[[_Details], grpc.RpcMethodHandler],
+        handler_call_details: _Details,
+    ) -> grpc.RpcMethodHandler:
+        """Wrap a handler.
+
+        Returns:
+            The handler; None when there is none for this method.
+        """
+        handler = continuation(handler_call_details)
+        # A watch of the health service pushes answers by itself and reports no errors this way.
+        if handler is None or (handler.response_streaming and not handler.request_streaming):
+            return handler
+        make, behaviour = _kind_of(handler)
+        wrap = _streaming if handler.response_streaming else _single
+        parse = _tolerant(handler.request_deserializer)
+        checked = _checked_stream(behaviour) if handler.request_streaming else _checked(behaviour)
+        return make(wrap(checked), parse, handler.response_serializer)
+
+
+def _kind_of(handler: grpc.RpcMethodHandler) -> tuple[Callable[..., Any], _Behaviour]:
+    if not handler.request_streaming:
+        return grpc.unary_unary_rpc_method_handler, handler.unary_unary
+    if not handler.response_streaming:
+        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
+    return grpc.stream_stream_rpc_method_handler, handler.stream_stream
+
+
+def _tolerant(parse: _Parse) -> _Parse:
+    def parse_or_mark(data: bytes) -> Message:
+        try:
+            return parse(data)
+        except Exception:  # noqa: BLE001 - protobuf's own error differs between its backends
+            return _MALFORMED
+
+    return parse_or_mark
+
+
+def _check_parsed(request: Message) -> Message:
+    if request is _MALFORMED:
+        raise RequestError([("", "the message cannot be parsed; expected one of recsys.v1")])
+    return request
+
+
+def _checked(behaviour: _Behaviour) -> _Behaviour:
+    return lambda request, context: behaviour(_check_parsed(request), context)
+
+
+def _checked_stream(behaviour: _Behaviour) -> _Behaviour:
+    return lambda requests, context: behaviour(map(_check_parsed, requests), context)
+
+
+def _single(behaviour: _Behaviour) -> _Behaviour:
+    def answer(request: Message, context: grpc.ServicerContext) -> Message:
+        try:
+            return behaviour(request, context)
+        except grpc.RpcError:
+            # The call is over: gRPC raised this while its messages were read, and knows it again.
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            return context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+    return answer
+
+
+def _streaming(behaviour: _Behaviour) -> _Behaviour:
+    def answer(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
+        try:
+            yield from behaviour(requests, context)
+        except grpc.RpcError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+    return answer

@@ -1,0 +1,102 @@
+"""`RankingService`: convert in, ask the engine, convert out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+
+from recsys.config import ServingConfig
+from recsys.errors import DeadlineError, RecsysError
+from recsys.serving.admission import Gate
+from recsys.serving.clock import Clock
+from recsys.serving.ranking_messages import (
+    rank_query_of,
+    rank_response,
+    recommend_query_of,
+    recommend_response,
+)
+from recsys.serving.status import status_of, violations_of
+from recsys.serving.switch import EngineSwitch
+from recsys.v1 import ranking_pb2, ranking_pb2_grpc
+
+
+class RankingService(ranking_pb2_grpc.RankingServiceServicer):
+    """Ranks for as many callers as the machine can serve, and refuses the others at once.
+
+    Args:
+        switch: Holds the engine.
+        clock: Gives every request its instant.
+        config: How many calls run, wait and stream.
+    """
+
+    def __init__(self, switch: EngineSwitch, clock: Clock, config: ServingConfig) -> None:
+        self._switch = switch
+        self._clock = clock
+        self._gate = Gate("rank", running=config.threads, inside=config.max_in_flight)
+        n_streams = config.max_streams
+        self._streams = Gate("rank stream", running=n_streams, inside=n_streams)
+
+    def Rank(  # noqa: N802 - the name of the RPC
+        self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
+    ) -> ranking_pb2.RankResponse:
+        """Order candidates.
+
+        Returns:
+            The ranked list.
+        """
+        with self._gate.enter(context):
+            return self._rank(request)
+
+    def Recommend(  # noqa: N802 - the name of the RPC
+        self, request: ranking_pb2.RecommendRequest, context: grpc.ServicerContext
+    ) -> ranking_pb2.RecommendResponse:
+        """Find candidates and order them.
+
+        Returns:
+            The ranked list.
+        """
+        with self._gate.enter(context):
+            query = recommend_query_of(request, self._clock.now_us())
+            return recommend_response(self._switch.engine.recommend(query))
+
+    def RankStream(  # noqa: N802 - the name of the RPC
+        self,
+        request_iterator: Iterator[ranking_pb2.RankStreamRequest],
+        context: grpc.ServicerContext,
+    ) -> Iterator[ranking_pb2.RankStreamResponse]:
+        """Answer requests one after another, bad ones by an error of their own.
+
+        Yields:
+            One answer per request, in their order.
+        """
+        with self._streams.enter(context):
+            for message in request_iterator:
+                yield self._answer(message.request, context)
+
+    def _answer(
+        self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
+    ) -> ranking_pb2.RankStreamResponse:
+        try:
+            # Streams are few, so their requests wait for a turn and are never refused one.
+            with self._gate.turn(context):
+                return ranking_pb2.RankStreamResponse(response=self._rank(request))
+        except DeadlineError:
+            raise
+        except RecsysError as error:
+            return ranking_pb2.RankStreamResponse(error=_rank_error(request.request_id, error))
+
+    def _rank(self, request: ranking_pb2.RankRequest) -> ranking_pb2.RankResponse:
+        query = rank_query_of(request, self._clock.now_us())
+        return rank_response(self._switch.engine.rank(query))
+
+
+def _rank_error(request_id: str, error: RecsysError) -> ranking_pb2.RankError:
+    status = status_of(error)
+    violations = [
+        ranking_pb2.FieldViolation(field=field, description=description)
+        for field, description in violations_of(error)
+    ]
+    return ranking_pb2.RankError(
+        request_id=request_id, code=status.code, message=status.message, violations=violations
+    )

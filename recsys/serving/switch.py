@@ -1,0 +1,77 @@
+"""Which engine answers: one reference, exchanged while requests are in flight.
+
+The next bundle is verified and loaded beside the one that serves. Only when it is ready, and the
+store says so durably, do requests go to it; those in flight end where they began.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from recsys.bundle.store import BundleInfo
+from recsys.errors import RecsysError, UnknownModelError
+from recsys.serving.contracts import BundleCatalogue, RankingEngine
+
+
+class EngineSwitch:
+    """Holds the engine that answers, and exchanges it.
+
+    Args:
+        engine: Answers first.
+        bundles: What can be activated.
+    """
+
+    def __init__(self, engine: RankingEngine, bundles: BundleCatalogue) -> None:
+        self._engine = engine
+        self._bundles = bundles
+        self._switching = threading.Lock()
+
+    @property
+    def engine(self) -> RankingEngine:
+        """The engine that answers now; ask once per request."""
+        return self._engine
+
+    def models(self) -> list[BundleInfo]:
+        """List all bundles.
+
+        Returns:
+            Oldest first, as the store has them.
+        """
+        return self._bundles.list()
+
+    def activate(self, version: str) -> None:
+        """Let another bundle answer; nothing changes when it cannot be used.
+
+        Args:
+            version: A published one.
+
+        Raises:
+            UnknownModelError: There is no such version.
+        """
+        with self._switching:
+            known = [info.version for info in self._bundles.list()]
+            if version not in known:
+                raise UnknownModelError(version, known)
+            successor = self._successor(version)
+            self._bundles.activate(version)
+            self._engine = successor
+
+    def roll_back(self) -> None:
+        """Let the bundle answer that was active before.
+
+        Raises:
+            RecsysError: There is none, or it cannot be used; nothing has changed.
+        """
+        with self._switching:
+            before = self._engine.model_version
+            version = self._bundles.roll_back()
+            try:
+                self._engine = self._successor(version)
+            except RecsysError:
+                self._bundles.activate(before)
+                raise
+
+    def _successor(self, version: str) -> RankingEngine:
+        if version == self._engine.model_version:
+            return self._engine
+        return self._engine.with_bundle(version)

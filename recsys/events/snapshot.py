@@ -12,7 +12,6 @@ import polars as pl
 from recsys.config import LogConfig
 from recsys.events.frames import KINDS, Kind, event_frames
 from recsys.events.spool import read_spool, spool_folder
-from recsys.events.warehouse import open_warehouse
 from recsys.schema import VisibleEvent
 
 _WAIT_S: Final = 30.0
@@ -68,6 +67,9 @@ def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
         LogError: The log cannot be opened, or is damaged.
         SpoolDamagedError: The spool is damaged.
     """
+    # Plugins import this module for its types; DuckDB is loaded when a log is really read.
+    from recsys.events.warehouse import open_warehouse
+
     # The spool first: what a merge moves out of it meanwhile is then read twice, never missed.
     spooled = event_frames(read_spool(spool_folder(config)))
     if not Path(config.path).exists():

@@ -9,6 +9,7 @@ rows took about six times as long.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from recsys.features.actions import Actions, EncodedLog, VersionTimeline
 from recsys.features.keys import (
     NO_EVENTS,
     Key,
+    KeyedRows,
     action_keys,
     candidate_keys,
     parse_key,
@@ -59,17 +61,36 @@ class KeyedEvents:
         found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where((keys != NO_EVENTS) & (self.keys[found] == keys), found, -1)
 
-    def before(self, groups: NDArray[np.int64], instants: NDArray[np.int64]) -> NDArray[np.int64]:
+    def before(self, groups: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Find how far a key's events reach before an instant.
+
+        Args:
+            groups: int64 (n,): indices into `keys`.
+            ranks: int64 (n,): number of `times` before the instant.
 
         Returns:
             int64 (n,): index after the last event visible strictly before the instant.
         """
-        ranks = np.searchsorted(self.times, instants)
-        found: NDArray[np.int64] = np.searchsorted(
-            self.ranks, groups * (len(self.times) + 1) + ranks
-        )
+        wanted = groups * (len(self.times) + 1) + ranks
+        found: NDArray[np.int64] = np.searchsorted(self.ranks, wanted)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequests:
+    """What a batch asks of one set of keyed events; shared by all aggregates over them.
+
+    Args:
+        keyed: Keys of the candidates.
+        groups: int64 (n_keys,): their events, -1: none.
+        requests: int64 (n_keys,): which request each key belongs to.
+        ends: int64 (n_keys,): index after the last event before the request; 0 without events.
+    """
+
+    keyed: KeyedRows
+    groups: NDArray[np.int64]
+    requests: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 class OfflineReader:
@@ -84,6 +105,8 @@ class OfflineReader:
         self._item_timeline = VersionTimeline(log.items)
         self._user_timeline = VersionTimeline(log.users)
         self._keyed: dict[tuple[str, tuple[str, ...]], KeyedEvents] = {}
+        # What aggregates of one batch have in common; a plan reads them one after another.
+        self._memo: tuple[Slates | None, dict[object, Any]] = (None, {})
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the version rows of all candidates.
@@ -91,8 +114,12 @@ class OfflineReader:
         Returns:
             int32 (n_candidates,), -1 where nothing was known.
         """
-        instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
-        return self._item_timeline.as_of(slates.items, instants)
+        memo = self._memo_of(slates)
+        if "versions" not in memo:
+            instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
+            memo["versions"] = self._item_timeline.as_of(slates.items, instants)
+        versions: NDArray[np.int32] = memo["versions"]
+        return versions
 
     def user_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the version rows of all users.
@@ -108,13 +135,10 @@ class OfflineReader:
         Returns:
             float64 (n_candidates,): NaN where it is missing.
         """
-        key = parse_key(aggregate.by)
-        versions = self.item_versions(slates) if key.attribute else slates.items
-        keyed = candidate_keys(key, slates, versions, self.items)
-        events = self._events(aggregate, key)
-        instants = slates.spread(slates.as_of)[keyed.positions].astype(np.int64, copy=False)
-        values = _fold(aggregate, events, events.group_of(keyed.keys), instants)
-        return reduce_values(values, keyed, len(slates.items), aggregate.reduce)
+        events = self._events(aggregate, parse_key(aggregate.by))
+        asked = self._asked(aggregate, slates, events)
+        values = _fold(aggregate, events, asked, slates.as_of)
+        return reduce_values(values, asked.keyed, len(slates.items), aggregate.reduce)
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read the last items of every request's user.
@@ -124,7 +148,9 @@ class OfflineReader:
         """
         events = self._events(aggregate, parse_key(aggregate.by))
         groups = events.group_of(slates.users.astype(np.int64))
-        ends = np.where(groups >= 0, events.before(groups, slates.as_of), 0)
+        ends = np.where(
+            groups >= 0, events.before(groups, np.searchsorted(events.times, slates.as_of)), 0
+        )
         starts = events.starts[np.maximum(groups, 0)] if len(events.keys) else ends
         rows = ends[:, None] - 1 - np.arange(aggregate.n)[None, :]
         there = (groups >= 0)[:, None] & (rows >= np.where(groups >= 0, starts, 0)[:, None])
@@ -139,6 +165,36 @@ class OfflineReader:
             types=np.where(there, events.actions.types[rows], np.int16(-1)),
             ages_s=np.where(there, ages, np.nan).astype(np.float32),
         )
+
+    def _memo_of(self, slates: Slates) -> dict[object, Any]:
+        owner, memo = self._memo
+        if owner is not slates:
+            memo = {}
+            self._memo = (slates, memo)
+        return memo
+
+    def _asked(self, aggregate: Aggregate, slates: Slates, events: KeyedEvents) -> KeyedRequests:
+        memo = self._memo_of(slates)
+        share = (aggregate.by, aggregate.of)
+        if share not in memo:
+            keyed = self._candidate_keys(aggregate.by, slates, memo)
+            requests = np.repeat(np.arange(len(slates)), slates.sizes)[keyed.positions]
+            groups = events.group_of(keyed.keys)
+            known = np.flatnonzero(groups >= 0)
+            ranks = np.searchsorted(events.times, slates.as_of)[requests[known]]
+            ends = np.zeros(len(groups), dtype=np.int64)
+            ends[known] = events.before(groups[known], ranks)
+            memo[share] = KeyedRequests(keyed, groups, requests, ends)
+        asked: KeyedRequests = memo[share]
+        return asked
+
+    def _candidate_keys(self, by: str, slates: Slates, memo: dict[object, Any]) -> KeyedRows:
+        if by not in memo:
+            key = parse_key(by)
+            versions = self.item_versions(slates) if key.attribute else slates.items
+            memo[by] = candidate_keys(key, slates, versions, self.items)
+        keyed: KeyedRows = memo[by]
+        return keyed
 
     def _events(self, aggregate: Aggregate, key: Key) -> KeyedEvents:
         cache_key = (aggregate.by, aggregate.of)
@@ -180,37 +236,35 @@ def empty_histories(n_requests: int, n: int) -> Histories:
 
 
 def _fold(
-    aggregate: Aggregate,
-    events: KeyedEvents,
-    groups: NDArray[np.int64],
-    instants: NDArray[np.int64],
+    aggregate: Aggregate, events: KeyedEvents, asked: KeyedRequests, as_of: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Read one value per (key, instant).
+    """Read one value per key of a candidate.
 
     Returns:
-        float64 (n,).
+        float64 (n_keys,).
     """
     additive = aggregate.fold in {"count", "sum", "distinct_items", "decayed_count"}
-    values = np.full(len(groups), 0.0 if additive else np.nan)
-    known = np.flatnonzero(groups >= 0)
-    groups, instants = groups[known], instants[known]
-    starts, ends = events.starts[groups], events.before(groups, instants)
-    if aggregate.window_s is not None:
-        step = bucket_us(aggregate, WINDOW_BUCKETS)
-        starts = events.before(groups, (instants // step - WINDOW_BUCKETS + 1) * step)
+    values = np.full(len(asked.groups), 0.0 if additive else np.nan)
+    known = np.flatnonzero(asked.groups >= 0)
+    groups, requests, ends = asked.groups[known], asked.requests[known], asked.ends[known]
     if additive and aggregate.fold != "decayed_count":
+        starts = events.starts[groups]
+        if aggregate.window_s is not None:
+            step = bucket_us(aggregate, WINDOW_BUCKETS)
+            since = (as_of // step - WINDOW_BUCKETS + 1) * step
+            starts = events.before(groups, np.searchsorted(events.times, since)[requests])
         totals = _running_totals(aggregate, events)
         values[known] = totals[ends] - totals[starts]
         return values
-    some = ends > starts
-    last = ends[some] - 1
+    some = ends > events.starts[groups]
+    last, instants = ends[some] - 1, as_of[requests[some]]
     if aggregate.fold == "decayed_count":
         half_life_s = aggregate.half_life_s or 1.0
-        elapsed = instants[some] - events.actions.visible[last]
+        elapsed = instants - events.actions.visible[last]
         values[known[some]] = _decayed_sums(events, half_life_s)[last] * decay(elapsed, half_life_s)
         return values
     extremes = _running_extremes(events, latest=aggregate.fold == "since_last")
-    values[known[some]] = age_s(instants[some], extremes[last])
+    values[known[some]] = age_s(instants, extremes[last])
     return values
 
 

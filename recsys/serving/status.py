@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import traceback
 from typing import Final
@@ -101,6 +102,8 @@ def _record(error: BaseException) -> str:
     """
     reference = secrets.token_hex(8)
     frames = traceback.extract_tb(error.__traceback__)
-    stack = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    _log.error("internal error", reference=reference, error=type(error).__name__, stack=stack)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    # A log that cannot be written must not turn into the text that the caller gets.
+    with contextlib.suppress(Exception):
+        _log.error("internal error", reference=reference, error=type(error).__name__, where=where)
     return f"internal error; the server's log has it as {reference}"

@@ -80,7 +80,8 @@ class FakeEngine:
     def _answer(self, query, item_ids, top_k):
         self.n_ranked += 1
         counts = {i: self.state.clicks[query.user_id, i] for i in dict.fromkeys(item_ids)}
-        kept = [i for i in counts if i not in set(query.exclude_item_ids)]
+        excluded = set(query.exclude_item_ids)
+        kept = [i for i in counts if i not in excluded]
         best = sorted(kept, key=lambda i: -counts[i])[: top_k or None]
         return RankedList(
             request_id=query.request_id,

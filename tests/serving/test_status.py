@@ -56,5 +56,5 @@ def test_an_unexpected_error_is_told_by_reference_and_logged_without_its_text(ki
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert logs[0]["reference"] in status.message
     assert logs[0]["error"] == kind.__name__
-    assert "test_status.py" in logs[0]["stack"][-1]
+    assert "test_status.py" in logs[0]["where"][-1]
     assert "4711" not in status.message + str(logs)

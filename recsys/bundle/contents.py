@@ -42,10 +42,12 @@ class SplitTimes:
     Args:
         train_end_at: `as_of` of the first validation request.
         validation_end_at: `as_of` of the first test request.
+        n_ties: Requests of that very instant that belong to the slices before.
     """
 
     train_end_at: int
     validation_end_at: int
+    n_ties: int
 
 
 @dataclass(frozen=True, slots=True)

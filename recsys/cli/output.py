@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from rich.table import Table
 #: Results go to standard output, everything about the way there to standard error.
 # A pipe or file has no width of its own; tables then take what they need up to this.
 _WIDTH = None if sys.stdout.isatty() else 140
+_NUMBER = re.compile(r"[-+]?[\d,.]*(e[-+]\d+)?( \[|$)")
 results = Console(soft_wrap=True, width=_WIDTH)
 notes = Console(stderr=True, soft_wrap=True)
 
@@ -34,10 +36,11 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec enco
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; every column but the first is aligned to the right."""
+    """Print a table; columns of numbers are aligned to the right."""
     table = Table(title=title, title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position else "left")
+        numeric = all(_NUMBER.match(row[position]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*row)
     results.print(table)

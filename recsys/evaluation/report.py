@@ -85,7 +85,8 @@ def evaluate(workspace: Workspace, snapshot: LogSnapshot, version: str | None = 
 
 def _test_slice(dataset: Dataset, scorer: Scorer) -> LabelledSlates:
     as_of = dataset.labelled.slates.as_of
-    start = int(np.searchsorted(as_of, scorer.contents.split.validation_end_at))
+    split = scorer.contents.split
+    start = int(np.searchsorted(as_of, split.validation_end_at)) + split.n_ties
     test = dataset.labelled.part(start, len(as_of))
     if not test.informative().any():
         found = "no list with both labels after the validation slice"

@@ -149,7 +149,12 @@ def _titled(progress: Progress, name: str) -> Progress:
 
 
 def _split_times(as_of: NDArray[np.int64], split: TimeSplit) -> SplitTimes:
-    return SplitTimes(int(as_of[split.train_end]), int(as_of[split.validation_end]))
+    validation_end_at = int(as_of[split.validation_end])
+    return SplitTimes(
+        train_end_at=int(as_of[split.train_end]),
+        validation_end_at=validation_end_at,
+        n_ties=split.validation_end - int(np.searchsorted(as_of, validation_end_at)),
+    )
 
 
 def _log_facts(snapshot: LogSnapshot, profile: LogProfile) -> LogFacts:

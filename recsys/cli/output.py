@@ -31,7 +31,9 @@ notes = Console(stderr=True, soft_wrap=True)
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec encodes
     """Print a value as indented JSON."""
-    text = msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2)
+    # Paths are the only values of reports that JSON does not know.
+    data = msgspec.json.encode(value, order="sorted", enc_hook=str)
+    text = msgspec.json.format(data, indent=2)
     sys.stdout.write(text.decode() + "\n")
 
 

@@ -1,0 +1,160 @@
+"""Commands as people type them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recsys.cli.main import app, cli
+from recsys.workspace import open_workspace
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+
+    def invoke(*arguments: str, status: int = 0) -> str:
+        result = CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result.stdout
+
+    return invoke
+
+
+@pytest.fixture
+def folder(plain_workspace, tmp_path):
+    shutil.copytree(plain_workspace.folder, tmp_path / "w")
+    return str(tmp_path / "w")
+
+
+def test_help_is_instant_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "from recsys.cli.main import cli\n"
+        "heavy = {'torch', 'transformers', 'lightgbm', 'duckdb', 'grpc', 'polars', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_init_makes_a_workspace_once(run, tmp_path, capsys) -> None:
+    run("init", "--workspace", str(tmp_path / "new"))
+    assert open_workspace(tmp_path / "new").config.serving.port == 50051
+    with pytest.raises(SystemExit) as stopped:
+        app(["init", "--workspace", str(tmp_path / "new")])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: workspace ")
+
+
+def test_a_folder_that_is_no_workspace_is_one_line(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        app(["train", "--workspace", str(tmp_path)])
+    assert "no recsys.toml; expected a folder with recsys.toml" in capsys.readouterr().err
+
+
+def test_all_problems_of_a_configuration_are_reported_together(tmp_path, capsys) -> None:
+    (tmp_path / "recsys.toml").write_text("[serving]\nprot = 1\nport = -1\n")
+    with pytest.raises(SystemExit):
+        app(["train", "--workspace", str(tmp_path)])
+    message = capsys.readouterr().err
+    assert "serving.prot: unknown key; did you mean serving.port?" in message
+    assert "serving.port: found -1" in message
+
+
+def test_evaluate_prints_the_contract_of_its_json(run, folder) -> None:
+    found = json.loads(run("evaluate", "--workspace", folder, "--json"))
+    expected = {"random", "shown_order", "click_rate", "without_text", "full", "full_frozen"}
+    assert set(found["rankings"]) == expected
+    assert set(found["rankings"]["full"]) == {"auc", "mrr", "ndcg@5", "ndcg@10"}
+    assert set(found["differences"]) == expected - {"without_text"}
+    mean, low, high = found["differences"]["random"]["ndcg@10"]
+    assert low <= mean <= high < 0
+    assert found["rankings"]["full"]["auc"] > 0.8
+
+
+def test_the_table_has_a_line_for_each_ranking(run, folder) -> None:
+    text = run("evaluate", "--workspace", folder)
+    for title in ("random", "shown order", "click rate so far", "ranker without text"):
+        assert title in text
+
+
+def test_rank_and_recommend_print_lists(run, folder) -> None:
+    ranked = json.loads(
+        run("rank", "item1", "item2", "--user", "user1", "--explain", "1", "-w", folder, "--json")
+    )
+    assert sorted(ranked["item_ids"]) == ["item1", "item2"]
+    assert ranked["explanations"][0]["contributions"]
+    assert "Why " in run("recommend", "--user", "user1", "--explain", "1", "-w", folder)
+
+
+def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:
+    first = json.loads(run("models", "list", "-w", folder, "--json"))[0]["version"]
+    second = json.loads(run("train", "-w", folder, "--json"))["version"]
+    assert second in run("models", "list", "-w", folder)
+    assert json.loads(run("models", "list", "-w", folder, "--json"))[1]["active"]
+    assert first in run("models", "rollback", "-w", folder)
+    assert second in run("models", "activate", second, "-w", folder)
+    with pytest.raises(SystemExit):
+        app(["models", "activate", "nonsense", "-w", folder])
+    assert "no version 'nonsense'" in capsys.readouterr().err
+
+
+def test_events_are_imported_counted_and_merged(run, folder, tmp_path) -> None:
+    path = tmp_path / "more.jsonl"
+    path.write_text(
+        '{"event_id": "x1", "occurred_at": "2024-01-01T00:00:00Z", '
+        '"interaction": {"user_id": "u", "item_id": "item1", "type": "click"}}\nnot json\n'
+    )
+    report = json.loads(run("events", "import", str(path), "-w", folder, "--json"))
+    assert report["kinds"]["interactions"]["new"] == 1
+    assert sum(report["rejected"].values()) == 1
+    assert "known already" in run("events", "import", str(path), "-w", folder)
+    assert json.loads(run("events", "stats", "-w", folder, "--json"))["rows"]["items"] == 80
+    run("events", "merge", "-w", folder)
+
+
+def test_features_verify_finds_no_skew(run, folder) -> None:
+    assert "0 mismatches" in run("features", "verify", "-w", folder, "--requests", "40")
+
+
+def test_batch_scores_users_of_a_file(run, folder, tmp_path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("user1\n\nuser2\nuser1\n")
+    out = tmp_path / "top.parquet"
+    text = run(
+        "batch", "score", "-w", folder, "--out", str(out), "--users", str(users), "--top-k", "3"
+    )
+    assert "6 rows of 2 users" in text
+
+
+README_PLUGIN = """
+import polars as pl
+from recsys.features.vocabulary import Feature, count
+from recsys.hookspecs import hookimpl
+
+@hookimpl
+def recsys_aggregates():
+    return [count("item_clicks", "click", by="item")]
+
+@hookimpl
+def recsys_features():
+    return [Feature(name="bargain", expr=(pl.col("item_clicks") + 1) / (pl.col("item.length") + 1))]
+"""
+
+
+def test_a_first_plugin_is_listed_trained_and_explained(run, folder) -> None:
+    workspace = open_workspace(Path(folder))
+    (workspace.folder / "plugins" / "bargain.py").write_text(README_PLUGIN)
+    listed = json.loads(run("plugins", "list", "-w", folder, "--json"))
+    assert next(p for p in listed if p["name"] == "bargain")["features"] == ["bargain"]
+    run("train", "-w", folder)
+    ranked = json.loads(run("rank", "item1", "item2", "--explain", "1", "-w", folder, "--json"))
+    features = [part["feature"] for part in ranked["explanations"][0]["contributions"]]
+    assert "bargain" in features

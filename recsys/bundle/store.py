@@ -149,6 +149,15 @@ class BundleStore:
         history = read_history(self.folder)
         return history[-1] if history else None
 
+    def previous(self) -> str | None:
+        """Say to which version `roll_back` would return.
+
+        Returns:
+            Its name; None when no other was active before.
+        """
+        history = read_history(self.folder)
+        return history[-2] if len(history) > 1 else None
+
     def activate(self, version: str) -> None:
         """Verify a version, then make it the active one; a damaged file `active` is replaced."""
         self.open(version)

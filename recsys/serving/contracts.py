@@ -52,6 +52,10 @@ class BundleCatalogue(Protocol):
         """List all bundles, oldest first."""
         ...
 
+    def previous(self) -> str | None:
+        """Name the version that was active before the one that is to serve."""
+        ...
+
     def activate(self, version: str) -> None:
         """Make a version the one that serves, now and after a restart."""
         ...

@@ -11,7 +11,7 @@ import grpc
 from recsys.config import ServingConfig
 from recsys.errors import EventError, RequestError
 from recsys.events.checks import check_event
-from recsys.schema import MAX_LIST_LENGTH, Event
+from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Event
 from recsys.serving.admission import Gate, remaining_s
 from recsys.serving.clock import Clock
 from recsys.serving.commit import GroupCommit, Ticket
@@ -20,6 +20,8 @@ from recsys.v1 import event_pb2, event_pb2_grpc
 
 #: Rejected events that an answer lists; all are counted.
 MAX_LISTED: Final = 1_000
+#: An answer quotes what was sent, and must not grow with it.
+_LONGEST_FIELD: Final = 300
 #: Messages of one call that may be on their way to the disk while the next one is read.
 _PIPELINED: Final = 4
 #: Fields of the event itself; all others are fields of its kind.
@@ -114,8 +116,8 @@ class _Writing:
         is_outer = error.field in _OUTER_FIELDS
         self._response.rejections.add(
             event_index=self._n_events,
-            event_id=message.event_id,
-            field=error.field if is_outer else f"{kind}.{error.field}",
+            event_id=message.event_id[:MAX_ID_LENGTH],
+            field=(error.field if is_outer else f"{kind}.{error.field}")[:_LONGEST_FIELD],
             reason=error.reason,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grpc
 
 from recsys.config import ServingConfig
-from recsys.errors import DeadlineError, RecsysError
+from recsys.errors import DeadlineError
 from recsys.serving.admission import Gate
 from recsys.serving.clock import Clock
 from recsys.serving.ranking_messages import (
@@ -83,7 +83,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
                 return ranking_pb2.RankStreamResponse(response=self._rank(request))
         except DeadlineError:
             raise
-        except RecsysError as error:
+        except Exception as error:  # noqa: BLE001 - one request's fault, told by the same table
             return ranking_pb2.RankStreamResponse(error=_rank_error(request.request_id, error))
 
     def _rank(self, request: ranking_pb2.RankRequest) -> ranking_pb2.RankResponse:
@@ -91,7 +91,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         return rank_response(self._switch.engine.rank(query))
 
 
-def _rank_error(request_id: str, error: RecsysError) -> ranking_pb2.RankError:
+def _rank_error(request_id: str, error: Exception) -> ranking_pb2.RankError:
     status = status_of(error)
     violations = [
         ranking_pb2.FieldViolation(field=field, description=description)

@@ -20,7 +20,7 @@ from recsys.bundle.store import BundleStore
 from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
 from recsys.events.spool import SpoolWriter, spool_folder
-from recsys.pipeline.engine import load_engine
+from recsys.pipeline.engine import Engine, load_engine
 from recsys.serving.admission import Gate
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
@@ -136,19 +136,22 @@ class _Reflection(reflection.ReflectionServicer):
             yield from super().ServerReflectionInfo(request_iterator, context)
 
 
-def start_server(workspace: Workspace, *, port: int | None = None) -> RunningServer:
+def start_server(
+    workspace: Workspace, *, port: int | None = None, engine: Engine | None = None
+) -> RunningServer:
     """Serve the active bundle of a workspace.
 
     Args:
         workspace: The workspace.
         port: 0: a free one; None: as configured.
+        engine: One that is open already, not older than the log; None: opens the active bundle.
 
     Returns:
         The server, already taking calls.
     """
     config = workspace.config.serving
     _check_host(config)
-    engine = load_engine(workspace)
+    engine = engine or load_engine(workspace)
     parts = Parts(
         engine=engine,
         bundles=BundleStore(workspace.bundles),

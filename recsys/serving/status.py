@@ -29,12 +29,15 @@ CODES: Final[dict[type[errors.RecsysError], grpc.StatusCode]] = {
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WorkspaceError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.TrainingError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.LogError: grpc.StatusCode.UNAVAILABLE,
+    errors.LogError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.SpoolDamagedError: grpc.StatusCode.DATA_LOSS,
     errors.ImportStoppedError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.RankingError: grpc.StatusCode.INTERNAL,
     errors.ServerError: grpc.StatusCode.INTERNAL,
 }
+
+#: A status travels in trailers, for which peers have room for 8 KiB; texts may quote what was sent.
+_LONGEST_TEXT: Final = 300
 
 _log = structlog.get_logger("recsys.serving")
 
@@ -51,7 +54,7 @@ def status_of(error: BaseException) -> Status:
     code = code_of(error)
     if code is grpc.StatusCode.INTERNAL:
         return Status(code=code.value[0], message=_record(error))
-    status = Status(code=code.value[0], message=str(error))
+    status = Status(code=code.value[0], message=_clipped(str(error)))
     found = violations_of(error)
     if found:
         detail = Any()
@@ -78,11 +81,16 @@ def violations_of(error: BaseException) -> list[tuple[str, str]]:
     Returns:
         (field, description) pairs; empty when the error is not about fields.
     """
+    found: list[tuple[str, str]] = []
     if isinstance(error, errors.RequestError):
-        return error.violations
-    if isinstance(error, errors.EventError):
-        return [(error.field, error.reason)]
-    return []
+        found = error.violations
+    elif isinstance(error, errors.EventError):
+        found = [(error.field, error.reason)]
+    return [(_clipped(field), _clipped(description)) for field, description in found]
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} ..."
 
 
 def _bad_request(violations: list[tuple[str, str]]) -> BadRequest:

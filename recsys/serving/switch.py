@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from recsys.bundle.store import BundleInfo
-from recsys.errors import RecsysError, UnknownModelError
+from recsys.errors import UnknownModelError
 from recsys.serving.contracts import BundleCatalogue, RankingEngine
 
 
@@ -59,17 +59,15 @@ class EngineSwitch:
     def roll_back(self) -> None:
         """Let the bundle answer that was active before.
 
-        Raises:
-            RecsysError: There is none, or it cannot be used; nothing has changed.
+        It is loaded first: when there is none, or it cannot be used, nothing has changed.
         """
         with self._switching:
-            before = self._engine.model_version
-            version = self._bundles.roll_back()
-            try:
-                self._engine = self._successor(version)
-            except RecsysError:
-                self._bundles.activate(before)
-                raise
+            version = self._bundles.previous()
+            # Without a previous version the store refuses, and says so itself.
+            successor = self._engine if version is None else self._successor(version)
+            rolled_back = self._bundles.roll_back()
+            # Somebody else may have switched the store while the bundle was loading.
+            self._engine = successor if rolled_back == version else self._successor(rolled_back)
 
     def _successor(self, version: str) -> RankingEngine:
         if version == self._engine.model_version:

@@ -111,9 +111,11 @@ def test_activation_switches_and_roll_back_returns_step_by_step(store):
     assert store.active() == third
     assert store.open().manifest.version == third
     assert [info.active for info in store.list()] == [False, False, True]
+    assert store.previous() == second
     assert store.roll_back() == second
     assert BundleStore(store.folder).active() == second
     assert store.roll_back() == first
+    assert store.previous() is None
     with pytest.raises(BundleError, match="active before"):
         store.roll_back()
     assert store.active() == first

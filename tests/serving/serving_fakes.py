@@ -111,6 +111,9 @@ class FakeBundles:
             BundleInfo(v, MADE_AT, v == self.history[-1], {"ndcg@10": 0.61}) for v in self.versions
         ]
 
+    def previous(self):
+        return self.history[-2] if len(self.history) > 1 else None
+
     def activate(self, version):
         self.history.append(version)
 

@@ -12,20 +12,51 @@ from serving_fakes import FakeEngine, FakeWriter, running
 from recsys.errors import LogError
 from recsys.schema import ImpressionEvent, InteractionEvent
 from recsys.serving.client import Client, _batches, field_violations
+from recsys.v1 import event_pb2, event_pb2_grpc
 
 
-def test_a_write_that_found_the_disk_full_is_sent_again():
-    class BrieflyFull(FakeWriter):
-        n_refused = 0
+class BrieflyAway(event_pb2_grpc.EventServiceServicer):
+    """Sends two calls away before it takes one."""
+
+    n_calls = 0
+
+    def WriteEvents(self, request_iterator, context):  # noqa: N802 - the name of the RPC
+        self.n_calls += 1
+        if self.n_calls < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+        n_events = sum(len(request.events) for request in request_iterator)
+        return event_pb2.WriteEventsResponse(accepted=n_events)
+
+
+def test_a_write_that_nobody_answered_is_sent_again_as_a_whole():
+    service = BrieflyAway()
+    server = grpc.server(ThreadPoolExecutor(2))
+    event_pb2_grpc.add_EventServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    events = [InteractionEvent(f"e{n}", 0, "u", "i", "click") for n in range(1200)]
+    with Client(f"127.0.0.1:{port}") as client:
+        assert client.write_events(events).accepted == 1200
+    server.stop(None).wait()
+    assert service.n_calls == 3
+
+
+def test_a_write_that_found_the_disk_full_is_left_to_the_caller():
+    class Full(FakeWriter):
+        n_asked = 0
 
         def append(self, batch):
-            if self.n_refused < 2:
-                self.n_refused += 1
-                raise LogError("spool", "No space left on device", "room")
-            super().append(batch)
+            self.n_asked += 1
+            raise LogError("spool", "No space left on device", "room")
 
-    with running(writer=BrieflyFull()) as (server, _), Client(server.address) as client:
-        assert client.write_events([InteractionEvent("e", 0, "u", "i", "click")]).accepted == 1
+    writer = Full()
+    with (
+        running(writer=writer) as (server, _),
+        Client(server.address) as client,
+        pytest.raises(grpc.RpcError, match="No space left"),
+    ):
+        client.write_events([InteractionEvent("e", 0, "u", "i", "click")])
+    assert writer.n_asked == 1
 
 
 def test_a_request_that_is_refused_is_not_sent_again():

@@ -131,6 +131,13 @@ def test_bad_events_are_refused_one_by_one(served):
     assert [visible.event.event_id for visible in writer.appended] == ["e0", "e5"]
 
 
+def test_an_answer_does_not_grow_with_what_it_refuses(served):
+    client, _, _ = served
+    bad = ItemEvent("e" * 100_000, 1, "i", {"a" * 100_000: None})
+    [(_, event_id, field, _)] = client.write_events([bad]).rejections
+    assert (event_id, len(field)) == ("e" * 256, 300)
+
+
 def test_an_event_of_no_kind_is_refused_as_a_whole(served):
     client, _, _ = served
     stub = event_pb2_grpc.EventServiceStub(client._channel)
@@ -165,7 +172,7 @@ def test_a_full_disk_refuses_events_clearly_while_ranking_goes_on(served):
     client, engine, writer = served
     writer.is_full = True
     error = failure(client.write_events, [click(1)])
-    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "No space left on device" in error.details()
     assert client.rank("u", ["a"]).item_ids == ["a"]
     assert not engine.seen(click(1))

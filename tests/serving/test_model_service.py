@@ -77,6 +77,38 @@ def test_a_roll_back_to_a_bundle_that_cannot_be_used_changes_nothing():
     assert bundles.history == ["damaged", "v2"]
 
 
+def test_a_roll_back_loads_the_bundle_before_the_store_changes():
+    class Watched(FakeBundles):
+        def roll_back(self):
+            loaded_first.append("v1" in loaded)
+            return super().roll_back()
+
+    class Loading(FakeEngine):
+        def with_bundle(self, version):
+            loaded.append(version)
+            return super().with_bundle(version)
+
+    loaded, loaded_first = [], []
+    bundles = Watched("v1", "v2")
+    bundles.history = ["v1", "v2"]
+    with running(Loading("v2"), bundles=bundles) as (server, _), Client(server.address) as client:
+        assert client.roll_back().version == "v1"
+    assert loaded_first == [True]
+
+
+def test_a_roll_back_follows_the_store_when_others_switch_it_meanwhile():
+    class Elsewhere(FakeBundles):
+        def roll_back(self):
+            self.history = ["v1"]
+            return "v1"
+
+    bundles = Elsewhere("v1", "v2", "v3")
+    bundles.history = ["v1", "v2", "v3"]
+    serving = running(FakeEngine("v3"), bundles=bundles)
+    with serving as (server, _), Client(server.address) as client:
+        assert client.roll_back().version == "v1"
+
+
 @pytest.mark.parametrize("version", ["v9", "../../etc", "v1/../v2"])
 def test_an_unknown_version_is_not_found(served, version):
     assert failure(served[0].activate, version).code() is grpc.StatusCode.NOT_FOUND

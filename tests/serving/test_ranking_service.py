@@ -150,6 +150,32 @@ def test_a_stream_answers_in_order_and_outlives_a_bad_request(stub):
     assert list(third.response.item_ids) == ["c", "a"]
 
 
+def test_a_stream_outlives_a_request_that_breaks_the_engine():
+    engine = FakeEngine()
+
+    def fail_for_one(query):
+        if query.user_id == "breaks":
+            raise KeyError(query.user_id)
+
+    engine.before_rank = fail_for_one
+    messages = [
+        ranking_pb2.RankStreamRequest(request=RankRequest(user_id=user_id, item_ids=["a"]))
+        for user_id in ("u", "breaks", "u")
+    ]
+    with running(engine) as (_, channel):
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        first, second, third = stub.RankStream(iter(messages), timeout=10)
+    assert first.response == third.response
+    assert second.error.code == grpc.StatusCode.INTERNAL.value[0]
+    assert "breaks" not in second.error.message
+
+
+def test_an_over_long_name_in_a_bad_request_still_gets_a_whole_answer(stub):
+    error = refused(stub.Rank, RankRequest(item_ids=["i"], context={"n" * 50_000: None}))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field_violations(error)[0][0].startswith("context.nnn")
+
+
 class Hold:
     """Keeps whoever ranks until it is let go."""
 

@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from structlog.testing import capture_logs
 
 import recsys.serving.server  # noqa: F401 - defines every error that a server can meet
-from recsys.errors import EventError, LogError, RecsysError, RequestError
+from recsys.errors import EventError, LogError, RecsysError, RequestError, UnknownModelError
 from recsys.serving.status import CODES, code_of, status_of
 
 
@@ -30,7 +30,7 @@ def test_an_error_that_is_derived_elsewhere_has_the_code_of_its_nearest_ancestor
     class DiskError(LogError):
         pass
 
-    assert code_of(DiskError.__new__(DiskError)) is grpc.StatusCode.UNAVAILABLE
+    assert code_of(DiskError.__new__(DiskError)) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_field_violations_become_details():
@@ -58,3 +58,13 @@ def test_an_unexpected_error_is_told_by_reference_and_logged_without_its_text(ki
     assert logs[0]["error"] == kind.__name__
     assert "test_status.py" in logs[0]["where"][-1]
     assert "4711" not in status.message + str(logs)
+
+
+def test_a_status_stays_small_whatever_was_sent():
+    long_name = "\N{SNOWMAN}" * 100_000
+    for error in (
+        RequestError([(f"context.{long_name}", long_name)]),
+        UnknownModelError(long_name, []),
+        EventError(long_name, field=long_name),
+    ):
+        assert status_of(error).ByteSize() < 4096

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.features.growable import Growable
@@ -34,6 +35,7 @@ class Entities:
         self._current = Growable(np.int32, -1)
         self._numbers: dict[str, Growable] = {}
         self._codes: dict[str, AttributeCodes] = {}
+        self._values: dict[str, pl.Series] = {}
 
     def __len__(self) -> int:
         return len(self._attributes)
@@ -142,6 +144,25 @@ class Entities:
             _extend_numbers(column, [a.get(name) for a in self._attributes])
             self._numbers[name] = column
         return self._numbers[name].rows
+
+    def values(self, name: str, dtype: pl.DataType) -> pl.Series:
+        """Give an attribute of any type as a column; what does not fit the type is null.
+
+        Args:
+            name: The attribute.
+            dtype: Of the column.
+
+        Returns:
+            (n_versions + 1,): version row v stands at v + 1, so that -1, nothing known, reads null.
+        """
+        column = self._values.get(name)
+        if column is None:
+            column = pl.Series(name, [None], dtype=dtype)
+        if len(column) <= len(self._attributes):
+            added = [a.get(name) for a in self._attributes[len(column) - 1 :]]
+            column = column.append(pl.Series(name, added, dtype=dtype, strict=False))
+            self._values[name] = column
+        return column
 
     def codes(self, name: str) -> AttributeCodes:
         """Give a categorical attribute, single- or multi-valued, as integer codes.

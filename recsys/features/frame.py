@@ -7,19 +7,17 @@ only when an expression asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.features.entities import Entities
 from recsys.features.profile import AttributeProfile, LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate
-from recsys.schema import Attributes
 
 AS_OF = "as_of"
 #: Number of the request that a candidate belongs to; list-wise expressions are evaluated per
@@ -90,7 +88,7 @@ class Frame:
             profile = self.profile.users.get(name)
         if profile is None or profile.numeric:
             return _gather_numbers(entities.numbers(name), versions)
-        return _gather_values(f"{scope}.{name}", entities, versions, profile)
+        return entities.values(name, _dtype(profile)).gather(versions + 1).alias(f"{scope}.{name}")
 
     def _context(self, name: str) -> NDArray[np.float64] | pl.Series:
         values = [context.get(name) for context in self.slates.context]
@@ -109,16 +107,6 @@ def _gather_numbers(
     if not len(numbers):
         return np.full(len(versions), np.nan)
     return np.where(versions >= 0, numbers[np.maximum(versions, 0)], np.nan)
-
-
-def _gather_values(
-    name: str, entities: Entities, versions: NDArray[np.int32], profile: AttributeProfile
-) -> pl.Series:
-    attribute = name.partition(".")[2]
-    distinct, inverse = np.unique(versions, return_inverse=True)
-    read: Callable[[int], Attributes] = entities.attributes
-    values = [read(v).get(attribute) if v >= 0 else None for v in distinct.tolist()]
-    return pl.Series(name, values, dtype=_dtype(profile), strict=False)[inverse]
 
 
 def _dtype(profile: AttributeProfile) -> pl.DataType:

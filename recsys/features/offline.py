@@ -25,7 +25,7 @@ from recsys.features.keys import (
     reduce_values,
 )
 from recsys.features.models import Histories
-from recsys.features.reading import age_s, bucket_us, decay, type_mask
+from recsys.features.reading import BatchMemo, age_s, bucket_us, decay, type_mask
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
 
@@ -105,8 +105,7 @@ class OfflineReader:
         self._item_timeline = VersionTimeline(log.items)
         self._user_timeline = VersionTimeline(log.users)
         self._keyed: dict[tuple[str, tuple[str, ...]], KeyedEvents] = {}
-        # What aggregates of one batch have in common; a plan reads them one after another.
-        self._memo: tuple[Slates | None, dict[object, Any]] = (None, {})
+        self._memo = BatchMemo()
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the version rows of all candidates.
@@ -114,7 +113,7 @@ class OfflineReader:
         Returns:
             int32 (n_candidates,), -1 where nothing was known.
         """
-        memo = self._memo_of(slates)
+        memo = self._memo.of(slates)
         if "versions" not in memo:
             instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
             memo["versions"] = self._item_timeline.as_of(slates.items, instants)
@@ -166,15 +165,8 @@ class OfflineReader:
             ages_s=np.where(there, ages, np.nan).astype(np.float32),
         )
 
-    def _memo_of(self, slates: Slates) -> dict[object, Any]:
-        owner, memo = self._memo
-        if owner is not slates:
-            memo = {}
-            self._memo = (slates, memo)
-        return memo
-
     def _asked(self, aggregate: Aggregate, slates: Slates, events: KeyedEvents) -> KeyedRequests:
-        memo = self._memo_of(slates)
+        memo = self._memo.of(slates)
         share = (aggregate.by, aggregate.of)
         if share not in memo:
             keyed = self._candidate_keys(aggregate.by, slates, memo)

@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EncodedLog
 from recsys.features.cells import Cells, HistoryCells, make_cells
-from recsys.features.keys import Key, action_keys, candidate_keys, parse_key, reduce_values
+from recsys.features.keys import (
+    Key,
+    KeyedRows,
+    action_keys,
+    candidate_keys,
+    parse_key,
+    reduce_values,
+)
 from recsys.features.models import Histories
-from recsys.features.reading import age_s, type_mask
+from recsys.features.reading import BatchMemo, age_s, type_mask
 from recsys.features.slates import Slates
 from recsys.features.slots import CombinedSlots
 from recsys.features.vocabulary import Aggregate
@@ -45,6 +52,7 @@ class OnlineState:
         self._cells: dict[Aggregate, Cells] = {}
         self._histories: dict[Aggregate, HistoryCells] = {}
         self._slots: dict[str, CombinedSlots] = {}
+        self._memo = BatchMemo()
         for aggregate in aggregates:
             if aggregate.fold == "last_items":
                 self._histories[aggregate] = HistoryCells(aggregate.n)
@@ -54,6 +62,7 @@ class OnlineState:
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""
+        self._memo.clear()
         pending: list[VisibleEvent] = []
         for visible in events:
             event = visible.event
@@ -71,7 +80,11 @@ class OnlineState:
         Returns:
             int32 (n_candidates,), -1 where nothing is known.
         """
-        return self.items.current_versions(slates.items)
+        memo = self._memo.of(slates)
+        if "versions" not in memo:
+            memo["versions"] = self.items.current_versions(slates.items)
+        versions: NDArray[np.int32] = memo["versions"]
+        return versions
 
     def user_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the latest version rows of all users.
@@ -87,10 +100,7 @@ class OnlineState:
         Returns:
             float64 (n_candidates,): NaN where it is missing.
         """
-        key = parse_key(aggregate.by)
-        versions = self.item_versions(slates) if key.attribute else slates.items
-        keyed = candidate_keys(key, slates, versions, self.items)
-        slots = keyed.keys if key.dense else self._combined(aggregate.by).look_up(keyed.keys)
+        keyed, slots = self._asked(aggregate.by, slates)
         instants = slates.spread(slates.as_of)[keyed.positions].astype(np.int64, copy=False)
         values = self._cells[aggregate].read(slots, instants)
         return reduce_values(values, keyed, len(slates.items), aggregate.reduce)
@@ -107,6 +117,16 @@ class OnlineState:
         versions = self.items.current_versions(items)
         ages = np.where(there, age_s(slates.as_of[:, None], occurred), np.nan)
         return Histories(versions=versions, types=types, ages_s=ages.astype(np.float32))
+
+    def _asked(self, by: str, slates: Slates) -> tuple[KeyedRows, NDArray[np.int64]]:
+        memo = self._memo.of(slates)
+        if by not in memo:
+            key = parse_key(by)
+            versions = self.item_versions(slates) if key.attribute else slates.items
+            keyed = candidate_keys(key, slates, versions, self.items)
+            memo[by] = keyed, keyed.keys if key.dense else self._combined(by).look_up(keyed.keys)
+        asked: tuple[KeyedRows, NDArray[np.int64]] = memo[by]
+        return asked
 
     def _combined(self, by: str) -> CombinedSlots:
         return self._slots.setdefault(by, CombinedSlots())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,29 @@ class StateReader(Protocol):
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read a `last_items` aggregate, one row per request."""
         ...
+
+
+class BatchMemo:
+    """What the aggregates of one batch have in common; a plan reads them one after another."""
+
+    def __init__(self) -> None:
+        self._owner: Slates | None = None
+        self._found: dict[object, Any] = {}
+
+    def of(self, slates: Slates) -> dict[object, Any]:
+        """Give the notes on a batch; another batch starts with empty ones.
+
+        Returns:
+            A dictionary for the caller's own keys.
+        """
+        if self._owner is not slates:
+            self.clear()
+            self._owner = slates
+        return self._found
+
+    def clear(self) -> None:
+        """Forget everything, because what was read may have changed."""
+        self._owner, self._found = None, {}
 
 
 def type_mask(of: tuple[str, ...], types: EventTypes) -> NDArray[np.bool_]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer, read_scorer
@@ -40,6 +42,8 @@ from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.workspace import Workspace
 
 DEFAULT_TOP_K = 20
+
+_log = structlog.get_logger()
 #: Unknown items that a warning names.
 _NAMED = 5
 
@@ -72,7 +76,8 @@ class Engine:
         self._known = known
         self._lock = threading.RLock()
         self._journal: list[VisibleEvent] | None = None
-        self._successor: Engine | None = None
+        # Weak: an activation that fails after loading leaves nobody else holding the new engine.
+        self._successor: weakref.ref[Engine] | None = None
 
     @property
     def model_version(self) -> str:
@@ -121,7 +126,7 @@ class Engine:
             self._state.apply(new)
             if self._journal is not None:
                 self._journal += new
-            successor = self._successor
+            successor = self._successor() if self._successor else None
         if any(isinstance(visible.event, ItemEvent) for visible in new):
             for model in self._scorer.contents.models.values():
                 model.refresh()
@@ -180,6 +185,15 @@ class Engine:
         with self._lock:
             return list(self._state.users.ids)
 
+    def item_ids(self) -> list[str]:
+        """List all items that any event names.
+
+        Returns:
+            Ids in order of first sight.
+        """
+        with self._lock:
+            return list(self._state.items.ids)
+
     def title(self, item_id: str) -> str:
         """Find a short text that tells a person which item this is.
 
@@ -210,7 +224,7 @@ class Engine:
             successor = load_engine(self._workspace, version)
             with self._lock:
                 successor.apply(self._journal)
-                self._successor = successor
+                self._successor = weakref.ref(successor)
         finally:
             self._journal = None
         return successor
@@ -230,7 +244,9 @@ class Engine:
             return _Table(plan.matrix(slates, self._state, scores), contents.ranker, [])
         except PluginError as error:
             fallback = plan.without_models()
-            warning = f"ranked without feature models: {error}"
+            # The cause may quote data; it is for the operator's log, not for the caller.
+            _log.warning("feature_models_failed", plugin=error.plugin, cause=error.cause)
+            warning = f"ranked without feature models: {error.plugin} failed"
             matrix = fallback.matrix(slates, self._state, {})
             return _Table(matrix, contents.fallback, [warning])
 

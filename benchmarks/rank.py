@@ -1,0 +1,75 @@
+"""How long a `Rank` takes inside the server process, and where the time goes.
+
+Requests rotate over 1,000 distinct ones (users and candidates of the workspace's log, fresh
+strings), so that no cache answers twice. Figures are wall time on one core.
+
+    python benchmarks/rank.py --workspace build/demo --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+
+from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.requests import RankQuery
+from recsys.workspace import open_workspace
+
+N_REQUESTS = 1000
+
+
+def requests_of(engine: Engine, n_candidates: int, rng: np.random.Generator) -> list[RankQuery]:
+    users, items = engine.user_ids(), engine.item_ids()
+    as_of = engine.now("log")
+    return [
+        RankQuery(
+            user_id=str(rng.choice(users)),
+            item_ids=[str(item) for item in rng.choice(items, n_candidates)],
+            as_of=as_of,
+        )
+        for _ in range(N_REQUESTS)
+    ]
+
+
+def measure(engine: Engine, n_candidates: int) -> dict[str, float]:
+    queries = requests_of(engine, n_candidates, np.random.default_rng(7))
+    for query in queries[:50]:
+        engine.rank(query)
+    times = []
+    for query in queries:
+        start = time.perf_counter()
+        engine.rank(query)
+        times.append((time.perf_counter() - start) * 1000)
+    return {
+        "candidates": n_candidates,
+        "p50_ms": round(statistics.median(times), 3),
+        "p99_ms": round(float(np.percentile(times, 99)), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, default=Path("build/demo"))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    engine = load_engine(open_workspace(arguments.workspace))
+    found = [measure(engine, n) for n in (24, 100, 500)]
+    if arguments.json:
+        print(json.dumps({"features": len(engine.feature_names), "rank": found}))
+        return
+    print(f"{len(engine.feature_names)} features, {N_REQUESTS} distinct requests each")
+    for row in found:
+        print(f"{row['candidates']:>5} candidates: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,4 +26,5 @@ def nearest(
     best = (queries @ vectors.T).max(axis=0)
     best[~vectors.any(axis=1)] = -np.inf
     order = np.argsort(-best, kind="stable")[:n]
-    return order[np.isfinite(best[order])]
+    found: NDArray[np.int64] = order[np.isfinite(best[order])]
+    return found

@@ -86,7 +86,7 @@ class Stacking:
         unfitted = model.unfitted(self.reader.items)
         if unfitted is not None:
             self._score(model, unfitted, scores, (0, ends[0]))
-        fitted = model.fit(self._view(model, ends[0]))
+        fitted = model.fit(self._view(model, ends[0]), unfitted)
         for end, next_end in pairwise(ends):
             self._score(model, fitted, scores, (end, next_end))
             fitted = model.fit(self._view(model, next_end), fitted)

@@ -1,0 +1,103 @@
+"""Outputs of the frozen half of the encoder, kept so that no text passes through it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys.interest.encoder import TextEncoder
+
+#: Beyond this, activations are computed again each time they are needed.
+MEMORY_BYTES: Final = 1 << 30
+_TOKENS_PER_BATCH: Final = 4_096
+
+
+class Activations:
+    """Hidden states of a list of texts; memory is bounded, what does not fit is recomputed.
+
+    Args:
+        encoder: Whose lower half is used.
+        texts: Distinct texts; one row each.
+        progress: Called with (texts done, texts in all).
+        memory_bytes: Most memory that hidden states may take.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        texts: Sequence[str],
+        progress: Callable[[int, int], None],
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self._encoder = encoder
+        self._tokens = encoder.tokenize(texts) if texts else []
+        self.lengths = np.array([len(t) for t in self._tokens], dtype=np.int64)
+        capacity = memory_bytes // (2 * encoder.size)
+        self._n_kept = int(np.searchsorted(np.cumsum(self.lengths), capacity, side="right"))
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])[: self._n_kept + 1]
+        self._kept = torch.empty(
+            (int(self._starts[-1]), encoder.size), dtype=torch.bfloat16, device=encoder.device
+        )
+        done = 0
+        for rows in self.buckets(np.arange(self._n_kept)):
+            hidden, mask = encoder.lower([self._tokens[row] for row in rows])
+            self._kept[self._places(rows)] = hidden[mask]
+            done += len(rows)
+            progress(done, len(texts))
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def buckets(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut rows into batches of texts of about the same length.
+
+        Returns:
+            Arrays of rows, shortest texts first.
+        """
+        ordered = rows[np.argsort(self.lengths[rows], kind="stable")]
+        batches, start = [], 0
+        while start < len(ordered):
+            ahead = self.lengths[ordered[start : start + _TOKENS_PER_BATCH]]
+            ahead = ahead * np.arange(1, len(ahead) + 1)
+            size = max(1, int(np.searchsorted(ahead, _TOKENS_PER_BATCH, side="right")))
+            batches.append(ordered[start : start + size])
+            start += size
+        return batches
+
+    def hidden(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read the hidden states of some texts.
+
+        Returns:
+            (n, length, size) in bf16, zero where padded, and the mask bool (n, length).
+        """
+        if (rows >= self._n_kept).any():
+            return self._encoder.lower([self._tokens[row] for row in rows])
+        lengths = torch.as_tensor(self.lengths[rows], device=self._encoder.device)
+        mask = torch.arange(int(lengths.max()), device=lengths.device)[None] < lengths[:, None]
+        hidden = torch.zeros(
+            (*mask.shape, self._encoder.size), dtype=torch.bfloat16, device=lengths.device
+        )
+        hidden[mask] = self._kept[self._places(rows)]
+        return hidden, mask
+
+    def encode(self, layers: torch.nn.ModuleList) -> NDArray[np.float32]:
+        """Run an upper half over all texts.
+
+        Returns:
+            (n_texts, size), unit length.
+        """
+        vectors = np.zeros((len(self), self._encoder.size), dtype=np.float32)
+        with torch.no_grad():
+            for rows in self.buckets(np.arange(len(self))):
+                vectors[rows] = self._encoder.upper(*self.hidden(rows), layers).cpu().numpy()
+        return vectors
+
+    def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        lengths = self.lengths[rows]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        places = np.repeat(self._starts[rows], lengths) + within
+        return torch.as_tensor(places, device=self._encoder.device)

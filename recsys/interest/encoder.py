@@ -1,0 +1,161 @@
+"""The text encoder in two halves: lower layers that stay frozen, upper ones that may be tuned.
+
+Texts go through the lower half once; what comes out is kept (`activations`). The upper half exists
+twice: as pretrained, and tuned on what people did. Only the upper halves differ, so encoding a new
+text both ways costs one pass and a layer or two.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from recsys.errors import EncoderError
+
+#: Encoders of this family are a stack `encoder.layer` whose layers take (hidden, additive mask).
+_STACKED: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
+
+
+def choose_device(wish: str) -> torch.device:
+    """Choose where to compute.
+
+    Args:
+        wish: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        The device; `auto` takes CUDA where it is.
+
+    Raises:
+        EncoderError: `cuda` was asked for and is not there.
+    """
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise EncoderError(wish, "no such device", "auto or cpu")
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wish)
+
+
+def reduced_precision(device: torch.device) -> torch.autocast:
+    """Compute in bf16 where the hardware has it.
+
+    Returns:
+        A context; it does nothing where bf16 would be emulated.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+class TextEncoder:
+    """A pretrained encoder, split.
+
+    Args:
+        folder: In Hugging Face layout.
+        tuned_layers: Layers of the upper half; 0, or a model that is not a plain stack: none.
+        max_tokens: Longer texts are cut.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, folder: Path, tuned_layers: int, max_tokens: int, device: torch.device
+    ) -> None:
+        self.device = device
+        self.tokenizer, self.model = _load(folder)
+        self.model.to(device).eval().requires_grad_(requires_grad=False)
+        # The position table of some encoders is shorter than what the configuration asks for.
+        positions = getattr(self.model.config, "max_position_embeddings", max_tokens)
+        self.max_tokens = min(max_tokens, positions)
+        self.size = int(self.model.config.hidden_size)
+        layers = self.model.encoder.layer if self._stacked else nn.ModuleList()
+        n_tuned = min(tuned_layers, len(layers))
+        self._n_lower = len(layers) - n_tuned
+        self.tuned = layers[self._n_lower :]
+        self.pretrained = copy.deepcopy(self.tuned)
+
+    @property
+    def _stacked(self) -> bool:
+        return self.model.config.model_type in _STACKED
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Cut texts into tokens.
+
+        Returns:
+            Token ids of each text, with the special ones.
+        """
+        found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        return [list(ids) for ids in found["input_ids"]]
+
+    def lower(self, tokens: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the frozen half.
+
+        Args:
+            tokens: Of texts of about the same length.
+
+        Returns:
+            Hidden states (n, length, size) in bf16, and their mask bool (n, length).
+        """
+        padded = self.tokenizer.pad({"input_ids": list(tokens)}, return_tensors="pt")
+        ids, mask = padded["input_ids"].to(self.device), padded["attention_mask"].to(self.device)
+        with torch.no_grad(), reduced_precision(self.device):
+            if self._stacked:
+                hidden = self.model.embeddings(input_ids=ids)
+                for layer in self.model.encoder.layer[: self._n_lower]:
+                    hidden = _hidden(layer(hidden, _additive(mask.bool())))
+            else:
+                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden.to(torch.bfloat16), mask.bool()
+
+    def upper(
+        self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
+    ) -> torch.Tensor:
+        """Run an upper half and take the mean over a text's tokens.
+
+        Args:
+            hidden: From `lower`.
+            mask: From `lower`.
+            layers: `tuned` or `pretrained`.
+
+        Returns:
+            float32 (n, size), unit length.
+        """
+        with reduced_precision(self.device):
+            hidden = hidden.float()
+            for layer in layers:
+                hidden = _hidden(layer(hidden, _additive(mask)))
+        weights = mask[..., None].float()
+        pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+        return nn.functional.normalize(pooled, dim=-1)
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    # A progress bar per model load says nothing to a user of this project.
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # Eager attention: the fused one's bf16 backward pass on CPU is 25 times slower.
+        model = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, attn_implementation="eager"
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise EncoderError(str(folder), str(error).splitlines()[0], "a readable encoder") from error
+    if tokenizer.pad_token is None:
+        raise EncoderError(str(folder), "the tokenizer has no padding token", "an encoder")
+    return tokenizer, model
+
+
+def _additive(mask: torch.Tensor) -> torch.Tensor:
+    return (~mask)[:, None, None, :].float() * -1e9
+
+
+def _hidden(output: Any) -> torch.Tensor:  # noqa: ANN401 - a tensor or a tuple that starts with one
+    found: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return found

@@ -1,0 +1,120 @@
+"""Past impressions as training examples of the interest model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.models import FitView
+from recsys.interest.catalogue import VersionTable
+from recsys.interest.reading import LIKED, SHOWN, Past, read_past, text_rows
+
+#: Longer lists are thinned: what was acted on stays, the rest is drawn.
+_MOST_CANDIDATES: Final = 64
+#: An item is believed to be like all others until it was shown about this often.
+_PRIOR_SHOWS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Impressions in time order, padded to one width.
+
+    Args:
+        candidates: int32 (n, width): text rows; -1: no text, or padding.
+        present: bool (n, width): False where padded.
+        targets: float32 (n, width): graded labels as shares of their sum.
+        click_rates: float32 (n, width): log odds that the candidate is acted on when shown, from
+            earlier examples only.
+        liked: What the user acted on before.
+        passed_over: What the user was shown before and did nothing with.
+    """
+
+    candidates: NDArray[np.int32]
+    present: NDArray[np.bool_]
+    targets: NDArray[np.float32]
+    click_rates: NDArray[np.float32]
+    liked: Past
+    passed_over: Past
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+def build_examples(view: FitView, versions: VersionTable) -> Examples:
+    """Turn a span of time into examples; impressions without a grade above zero are left out.
+
+    Returns:
+        Examples, oldest first.
+    """
+    batch = view.batch
+    sizes = np.diff(batch.offsets)
+    requests = np.repeat(np.arange(len(batch)), sizes)
+    rates = _click_rates(text_rows(batch.versions, versions), requests, view.grades > 0)
+    kept = _thin(view.grades, batch.offsets, np.random.default_rng(view.seed))
+    width = max((len(rows) for rows in kept), default=1)
+    teaching = [i for i, rows in enumerate(kept) if view.grades[rows].sum() > 0]
+    places = np.full((len(teaching), width), -1, dtype=np.int64)
+    for row, request in enumerate(teaching):
+        places[row, : len(kept[request])] = kept[request]
+    present = places >= 0
+    grades = np.where(present, _padded(view.grades, places), 0.0)
+    liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
+    return Examples(
+        candidates=np.where(present, _padded(text_rows(batch.versions, versions), places), -1),
+        present=present,
+        targets=(grades / np.maximum(grades.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32),
+        click_rates=np.where(present, _padded(rates, places), 0.0).astype(np.float32),
+        liked=_some(liked, teaching),
+        passed_over=_some(passed_over, teaching),
+    )
+
+
+def _thin(
+    grades: NDArray[np.float32], offsets: NDArray[np.int64], rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    kept = []
+    for low, high in pairwise(offsets):
+        rows = np.arange(low, high)
+        if len(rows) > _MOST_CANDIDATES:
+            order = np.argsort(-grades[rows] + 0.5 * rng.random(len(rows)), kind="stable")
+            rows = np.sort(rows[order[:_MOST_CANDIDATES]])
+        kept.append(rows)
+    return kept
+
+
+def _click_rates(
+    texts: NDArray[np.int32], requests: NDArray[np.int64], acted_on: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Count how often a candidate was shown and acted on in earlier requests.
+
+    What an item's click rate explains is not the text's to explain: with this as an offset the
+    model learns what the ranker does not know already.
+
+    Returns:
+        float32 (n_candidates,): smoothed log odds.
+    """
+    overall = float(acted_on.mean()) if len(acted_on) else 0.0
+    order = np.lexsort((requests, texts))
+    sorted_texts, actions = texts[order], acted_on[order].astype(np.float64)
+    starts = np.flatnonzero(np.r_[True, sorted_texts[1:] != sorted_texts[:-1]])
+    lengths = np.diff(np.r_[starts, len(order)])
+    shows = np.arange(len(order)) - np.repeat(starts, lengths)
+    before = np.cumsum(actions) - actions
+    before -= np.repeat(before[starts], lengths)
+    rate = np.empty(len(order))
+    rate[order] = (before + _PRIOR_SHOWS * overall) / (shows + _PRIOR_SHOWS)
+    rate = np.clip(rate, 1e-3, 1.0 - 1e-3)
+    rate[texts < 0] = np.clip(overall, 1e-3, 1.0 - 1e-3)
+    return np.log(rate / (1.0 - rate)).astype(np.float32)
+
+
+def _padded(values: NDArray[np.generic], places: NDArray[np.int64]) -> NDArray[np.generic]:
+    return values[np.maximum(places, 0)]
+
+
+def _some(past: Past, rows: list[int]) -> Past:
+    return Past(past.texts[rows], past.types[rows], past.ages[rows])

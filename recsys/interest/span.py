@@ -1,0 +1,139 @@
+"""One fit on one span of time, from the bench to a model that scores."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from recsys.config import InterestConfig
+from recsys.features.models import FitView, ItemSource
+from recsys.interest.bench import Bench, set_up
+from recsys.interest.catalogue import extend, no_versions
+from recsys.interest.examples import build_examples
+from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, tune_encoder
+from recsys.interest.fitted import FittedInterest, Known, Projection
+from recsys.interest.journal import Journal
+from recsys.interest.scoring import Head, TextTable
+from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
+
+EMBEDDING_SIZE = 64
+
+_log = structlog.get_logger("recsys.interest")
+
+
+class BenchedInterest(FittedInterest):
+    """A fitted model that still holds what the next fit goes on from."""
+
+    bench: Bench
+
+
+def start(config: InterestConfig, items: ItemSource) -> FittedInterest:
+    """Offer what needs no fitting: similarities in the pretrained encoder's eyes.
+
+    Returns:
+        A model whose fitted columns are missing; all are where no item has text.
+    """
+    bench = set_up(config, items, lambda _label, _done, _total: None)
+    return _silent(items) if bench is None else _finished(bench, items)
+
+
+def fit_span(
+    config: InterestConfig, view: FitView, previous: FittedInterest | None
+) -> FittedInterest:
+    """Fit on a span of time.
+
+    Args:
+        config: Size and speed.
+        view: The span.
+        previous: A model of an earlier span, or `start`'s.
+
+    Returns:
+        The fitted model.
+    """
+    bench = _taken_over(config, view, previous)
+    if bench is None:
+        return _silent(view.items)
+    first = bench.net is None
+    if bench.net is None:
+        net = InterestNet(bench.directions[:EMBEDDING_SIZE], view.type_grades)
+    else:
+        net = copy.deepcopy(bench.net)
+    bench = dataclasses.replace(bench, net=net.to(bench.encoder.device))
+    examples = build_examples(view, bench.versions)
+    if len(examples) < MIN_EXAMPLES:
+        _log.warning(
+            "too few lists to fit the text-interest model on",
+            found=len(examples),
+            expected=MIN_EXAMPLES,
+        )
+        return _finished(bench, view.items)
+    devices = [bench.encoder.device] if bench.encoder.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), Journal(view, config.epochs) as journal:
+        torch.manual_seed(view.seed)
+        _learn(bench, Fit(net, examples, config, view.seed, journal.report), first=first)
+    return _finished(bench, view.items)
+
+
+def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:
+    device = bench.encoder.device
+    fit_towers(fit, bench.tuned - bench.centre, device)
+    if first and len(bench.encoder.tuned):
+        centred = tune_encoder(fit, bench.encoder, bench.activations, bench.centre)
+        bench.tuned = centred + bench.centre
+
+
+def _taken_over(
+    config: InterestConfig, view: FitView, previous: FittedInterest | None
+) -> Bench | None:
+    if isinstance(previous, BenchedInterest) and len(previous.bench.versions) == len(view.items):
+        return previous.bench
+    return set_up(config, view.items, view.progress)
+
+
+def _finished(bench: Bench, items: ItemSource) -> FittedInterest:
+    projection = Projection(bench.centre, bench.directions)
+    head = None
+    if bench.net is not None:
+        net = bench.net.eval()
+        projection = dataclasses.replace(
+            projection,
+            project=_array(net.project.weight),
+            value=_array(net.value.weight),
+            appeal=_array(net.appeal.weight)[0],
+        )
+        head = _head(net)
+    known = Known(bench.versions, bench.hashes, projection.table(bench.pretrained, bench.tuned))
+    fitted = BenchedInterest(items, bench.fields, known, projection, head, bench)
+    fitted.bench = bench
+    return fitted
+
+
+def _head(net: InterestNet) -> Head:
+    return Head(
+        mix=_array(net.mix),
+        temperature=_array(net.log_temperature.exp().clamp(max=MAX_TEMPERATURE)),
+        shrinkage=_array(torch.nn.functional.softplus(net.shrinkage)),
+        type_bias=_array(net.type_bias),
+        age_bias=_array(net.age_bias),
+    )
+
+
+def _silent(items: ItemSource) -> FittedInterest:
+    _log.warning("no item has text: the columns of the text-interest model stay missing")
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    known = Known(
+        extend(no_versions(), {}, items, ()).versions,
+        {},
+        TextTable(nothing, nothing, nothing, np.zeros(0, dtype=np.float32)),
+    )
+    return FittedInterest(items, (), known, Projection(nothing[:, 0], nothing), None, None)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = tensor.detach().float().cpu().numpy().copy()
+    return found

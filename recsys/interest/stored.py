@@ -1,0 +1,129 @@
+"""An encoder that lies on disk and is loaded when a new text needs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from recsys.interest.encoder import TextEncoder
+
+ENCODER: Final = "encoder"
+PRETRAINED: Final = "pretrained_layers.safetensors"
+
+
+def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
+    """Write the tuned encoder in the layout of sentence-transformers, and what tuning replaced.
+
+    Returns:
+        Facts that `StoredEncoder` needs.
+    """
+    from safetensors.torch import save_file
+
+    home = folder / ENCODER
+    encoder.model.save_pretrained(home)
+    encoder.tokenizer.save_pretrained(home)
+    _write_layout(home, encoder.size, encoder.max_tokens)
+    state = {name: value.contiguous() for name, value in encoder.pretrained.state_dict().items()}
+    save_file(state, folder / PRETRAINED)
+    return {"tuned_layers": len(encoder.tuned), "max_tokens": encoder.max_tokens}
+
+
+class StoredEncoder:
+    """Encodes texts with an encoder that `save_encoder` wrote; loads it at the first text.
+
+    Args:
+        folder: What was written.
+        facts: What `save_encoder` returned.
+        device: `auto`, `cpu` or `cuda`; an explicit `cuda` is checked at once.
+
+    Raises:
+        EncoderError: `cuda` was asked for and is not there.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], device: str) -> None:
+        self._folder = folder
+        self._facts = facts
+        self._device = device
+        self._encoder: TextEncoder | None = None
+        self._loading = threading.Lock()
+        if device == "cuda":
+            from recsys.interest.encoder import choose_device
+
+            choose_device(device)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a text needed the encoder so far."""
+        return self._encoder is not None
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Encode texts.
+
+        Returns:
+            As pretrained and as tuned, each (n, encoder_size) of unit length.
+        """
+        from recsys.interest.bench import encode_both
+
+        return encode_both(self._load(), texts)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the same files into another folder.
+
+        Returns:
+            Facts that `StoredEncoder` needs.
+        """
+        shutil.copytree(self._folder / ENCODER, folder / ENCODER)
+        shutil.copyfile(self._folder / PRETRAINED, folder / PRETRAINED)
+        return {name: self._facts[name] for name in ("tuned_layers", "max_tokens")}
+
+    def _load(self) -> TextEncoder:
+        from safetensors.torch import load_file
+
+        from recsys.interest.encoder import TextEncoder, choose_device
+
+        with self._loading:
+            if self._encoder is None:
+                encoder = TextEncoder(
+                    self._folder / ENCODER,
+                    int(self._facts["tuned_layers"]),
+                    int(self._facts["max_tokens"]),
+                    choose_device(self._device),
+                )
+                encoder.pretrained.load_state_dict(load_file(self._folder / PRETRAINED))
+                self._encoder = encoder
+            return self._encoder
+
+
+def _write_layout(home: Path, size: int, max_tokens: int) -> None:
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {
+            "idx": 1,
+            "name": "1",
+            "path": "1_Pooling",
+            "type": "sentence_transformers.models.Pooling",
+        },
+        {
+            "idx": 2,
+            "name": "2",
+            "path": "2_Normalize",
+            "type": "sentence_transformers.models.Normalize",
+        },
+    ]
+    pooling = {"word_embedding_dimension": size, "pooling_mode_mean_tokens": True}
+    (home / "1_Pooling").mkdir()
+    _write_json(home / "modules.json", modules)
+    _write_json(home / "1_Pooling" / "config.json", pooling)
+    _write_json(home / "sentence_bert_config.json", {"max_seq_length": max_tokens})
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,151 @@
+"""The trainable part above the encoder: items become points, a past becomes a score per candidate.
+
+A candidate attends to what the user liked and, apart, to what they passed over. Of each it takes
+the mean similarity and the attended one, where an item of the past weighs by what it is, what was
+done with it and how long ago. The four numbers add up to the interest. An item's appeal to
+everybody is a linear reading of its text.
+
+Source: din
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from recsys.interest.reading import N_AGES, N_TYPES
+
+_LOWEST = -1e4
+#: Sharper attention than this only ever picks one item.
+MAX_TEMPERATURE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PastBatch:
+    """Items of the past, as rows of the batch's distinct items.
+
+    Args:
+        rows: int64 (n, m).
+        known: bool (n, m): False where padded.
+        types: int64 (n, m).
+        ages: int64 (n, m).
+    """
+
+    rows: torch.Tensor
+    known: torch.Tensor
+    types: torch.Tensor
+    ages: torch.Tensor
+
+
+class InterestNet(nn.Module):
+    """Maps item vectors to an interest space and scores candidates against a past.
+
+    Args:
+        directions: float32 (embedding_size, encoder_size): where the projection starts; principal
+            directions of the catalogue keep its similarities.
+        type_grades: float32 (n_types,): how much each event type says.
+        dropout: Of item vectors and of items of the past.
+    """
+
+    def __init__(
+        self,
+        directions: NDArray[np.float32],
+        type_grades: NDArray[np.float32],
+        dropout: tuple[float, float] = (0.2, 0.1),
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout[0])
+        self.past_dropout = dropout[1]
+        size, encoder_size = directions.shape
+        self.project = nn.Linear(encoder_size, size, bias=False)
+        self.appeal = nn.Linear(encoder_size, 1, bias=False)
+        self.value = nn.Linear(size, 2, bias=False)
+        self.mix = nn.Parameter(torch.tensor([3.0, 1.0, -3.0, -1.0]))
+        self.log_temperature = nn.Parameter(torch.full((2,), math.log(5.0)))
+        self.shrinkage = nn.Parameter(torch.tensor([2.0, 4.0]))
+        self.type_bias = nn.Parameter(torch.from_numpy(_type_bias(type_grades)))
+        self.age_bias = nn.Parameter(torch.zeros(2, N_AGES))
+        self.click_rate = nn.Parameter(torch.tensor(1.0))
+        with torch.no_grad():
+            self.project.weight.copy_(torch.from_numpy(directions))
+            self.appeal.weight.zero_()
+            self.value.weight.zero_()
+
+    @property
+    def size(self) -> int:
+        """Dimensions of the interest space."""
+        return int(self.project.out_features)
+
+    def items(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Place items.
+
+        Args:
+            vectors: (n, encoder_size), centred.
+
+        Returns:
+            Points (n, size) of unit length, values (n, 2) as a liked and as a passed-over item,
+            appeal (n,).
+        """
+        vectors = self.dropout(vectors)
+        points = nn.functional.normalize(self.project(vectors), dim=-1)
+        return points, self.value(points), self.appeal(vectors).squeeze(-1)
+
+    def interest(
+        self,
+        placed: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        candidates: torch.Tensor,
+        pasts: tuple[PastBatch, PastBatch],
+    ) -> torch.Tensor:
+        """Score candidates against what was liked and what was passed over.
+
+        Args:
+            placed: From `items`, for the batch's distinct items.
+            candidates: int64 (n, width): rows of them.
+            pasts: Liked, passed over.
+
+        Returns:
+            (n, width).
+        """
+        points, values, _ = placed
+        scores = torch.zeros_like(candidates, dtype=points.dtype)
+        for side, past in enumerate(pasts):
+            mean, attended = self._side(points[candidates], points, values, (side, past))
+            scores = scores + self.mix[2 * side] * mean + self.mix[2 * side + 1] * attended
+        return scores
+
+    def _side(
+        self,
+        candidates: torch.Tensor,
+        points: torch.Tensor,
+        values: torch.Tensor,
+        what: tuple[int, PastBatch],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        side, past = what
+        known = past.known
+        if self.training:
+            known = known & (torch.rand(known.shape, device=known.device) > self.past_dropout)
+        mask = known[:, None, :].float()
+        log_weight = values[past.rows][..., side] + self.age_bias[side][past.ages]
+        if side == 0:
+            log_weight = log_weight + self.type_bias[past.types]
+        log_weight = log_weight[:, None, :]
+        similarity = torch.einsum("nch,nmh->ncm", candidates, points[past.rows])
+        total = (similarity * torch.exp(log_weight) * mask).sum(-1)
+        mean = total / (mask.sum(-1) + nn.functional.softplus(self.shrinkage[side]))
+        temperature = torch.exp(self.log_temperature[side]).clamp(max=MAX_TEMPERATURE)
+        logits = (temperature * similarity + log_weight).masked_fill(mask == 0, _LOWEST)
+        return mean, (torch.softmax(logits, dim=-1) * similarity * mask).sum(-1)
+
+
+def _type_bias(grades: NDArray[np.float32]) -> NDArray[np.float32]:
+    bias = np.zeros(N_TYPES, dtype=np.float32)
+    known = grades[:N_TYPES]
+    largest = known.max(initial=0.0)
+    if largest > 0:
+        bias[: len(known)] = np.log(np.maximum(known / largest, 0.1))
+    return bias

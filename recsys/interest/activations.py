@@ -101,3 +101,15 @@ class Activations:
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         places = np.repeat(self._starts[rows], lengths) + within
         return torch.as_tensor(places, device=self._encoder.device)
+
+
+def encode_both(
+    encoder: TextEncoder, texts: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Encode texts with both upper halves; the lower one runs once.
+
+    Returns:
+        As pretrained and as tuned, each (n, encoder_size) of unit length.
+    """
+    activations = Activations(encoder, texts, lambda _done, _total: None)
+    return activations.encode(encoder.pretrained), activations.encode(encoder.tuned)

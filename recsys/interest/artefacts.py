@@ -13,11 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.config import InterestConfig
 from recsys.errors import BundleError
-from recsys.features.models import ItemSource
 from recsys.interest.catalogue import no_versions
-from recsys.interest.fitted import FittedInterest, Known, Projection
-from recsys.interest.scoring import Head, TextTable
+from recsys.interest.parts import Known, Parts, Projection
+from recsys.interest.scoring import COLUMNS, Head, TextTable
 from recsys.interest.stored import StoredEncoder
+from recsys.interest.text import HASH_BYTES
 
 FORMAT: Final = 1
 ARRAYS: Final = "interest.safetensors"
@@ -28,36 +28,36 @@ _PARTS: Final[dict[str, type]] = {
 }  # fmt: skip
 
 
-def save(model: FittedInterest, folder: Path) -> None:
+def save(parts: Parts, folder: Path) -> None:
     """Write a model into an empty folder."""
+    known = parts.known
     facts = {
         "format": FORMAT,
-        "fields": list(model.fields),
-        "columns": list(model.columns),
-        "encoder": model.encoder is not None,
+        "fields": list(parts.fields),
+        "columns": list(COLUMNS),
+        "encoder": parts.encoder is not None,
     }
-    arrays = _collect({"projection": model.projection, "texts": model.known.texts})
-    if model.head is not None:
-        arrays |= _collect({"head": model.head})
-    keys = sorted(model.known.hashes, key=model.known.hashes.__getitem__)
-    arrays["hashes"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16)
-    if model.encoder is not None:
-        facts |= model.encoder.save(folder)
+    arrays = _collect({"projection": parts.projection, "texts": known.texts})
+    if parts.head is not None:
+        arrays |= _collect({"head": parts.head})
+    keys = sorted(known.hashes, key=known.hashes.__getitem__)
+    arrays["hashes"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, HASH_BYTES)
+    if parts.encoder is not None:
+        facts |= parts.encoder.save(folder)
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / ARRAYS)
     text = json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
 
 
-def load(config: InterestConfig, folder: Path, items: ItemSource) -> FittedInterest:
-    """Read a model; texts that it knows by their hash are not encoded again.
+def load(config: InterestConfig, folder: Path) -> Parts:
+    """Read a model; texts that it knows by their hash need not be encoded again.
 
     Args:
         config: Where to compute; everything else is stored.
         folder: What `save` wrote.
-        items: The catalogue to score.
 
     Returns:
-        The model, with every version row of the catalogue taken in.
+        The parts, with no version row taken in yet.
 
     Raises:
         BundleError: A file is missing, or of a newer format.
@@ -66,18 +66,13 @@ def load(config: InterestConfig, folder: Path, items: ItemSource) -> FittedInter
     if facts.get("format") != FORMAT:
         raise BundleError(folder / FACTS, f"format {facts.get('format')}", f"format {FORMAT}")
     hashes = {row.tobytes(): number for number, row in enumerate(arrays["hashes"])}
-    head = _restore("head", arrays) if "head.mix" in arrays else None
-    encoder = StoredEncoder(folder, facts, config.device) if facts["encoder"] else None
-    model = FittedInterest(
-        items,
-        tuple(facts["fields"]),
-        Known(no_versions(), hashes, _restore("texts", arrays)),
-        _restore("projection", arrays),
-        head,
-        encoder,
+    return Parts(
+        fields=tuple(facts["fields"]),
+        known=Known(no_versions(), hashes, _restore("texts", arrays)),
+        projection=_restore("projection", arrays),
+        head=_restore("head", arrays) if "head.mix" in arrays else None,
+        encoder=StoredEncoder(folder, facts, config.device) if facts["encoder"] else None,
     )
-    model.refresh()
-    return model
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

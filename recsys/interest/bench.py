@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.config import InterestConfig
 from recsys.features.models import ItemSource
-from recsys.interest.activations import Activations
+from recsys.interest.activations import Activations, encode_both
 from recsys.interest.catalogue import VersionTable, extend, no_versions
 from recsys.interest.encoder import TextEncoder, choose_device
 from recsys.interest.files import find_encoder
@@ -70,18 +70,6 @@ class Bench:
             Facts that `StoredEncoder` needs.
         """
         return save_encoder(self.encoder, folder)
-
-
-def encode_both(
-    encoder: TextEncoder, texts: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Encode texts with both upper halves; the lower one runs once.
-
-    Returns:
-        As pretrained and as tuned, each (n, encoder_size) of unit length.
-    """
-    activations = Activations(encoder, texts, lambda _done, _total: None)
-    return activations.encode(encoder.pretrained), activations.encode(encoder.tuned)
 
 
 def set_up(config: InterestConfig, items: ItemSource, progress: Progress) -> Bench | None:

@@ -78,12 +78,31 @@ class TextEncoder:
         layers = self.model.encoder.layer if self._stacked else nn.ModuleList()
         n_tuned = min(tuned_layers, len(layers))
         self._n_lower = len(layers) - n_tuned
-        self.tuned = layers[self._n_lower :]
-        self.pretrained = copy.deepcopy(self.tuned)
+        self.pretrained = layers[self._n_lower :]
+        self.tuned = copy.deepcopy(self.pretrained)
 
     @property
     def _stacked(self) -> bool:
         return self.model.config.model_type in _STACKED
+
+    def untuned(self) -> TextEncoder:
+        """Start over: share everything but the layers that are tuned.
+
+        Returns:
+            An encoder whose `tuned` layers equal the pretrained ones and are its own.
+        """
+        other = copy.copy(self)
+        other.tuned = copy.deepcopy(self.pretrained)
+        return other
+
+    def save(self, folder: Path) -> None:
+        """Write the tuned model and the tokenizer in Hugging Face layout."""
+        weights = self.model.state_dict()
+        for name, value in self.tuned.state_dict().items():
+            number, rest = name.split(".", 1)
+            weights[f"encoder.layer.{self._n_lower + int(number)}.{rest}"] = value
+        self.model.save_pretrained(folder, state_dict=weights)
+        self.tokenizer.save_pretrained(folder)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Cut texts into tokens.

@@ -39,6 +39,8 @@ _SCALARS: Final = frozenset({
     "mix", "log_temperature", "shrinkage", "type_bias", "age_bias", "click_rate"
 })  # fmt: skip
 
+_Weights = tuple[list[dict[str, torch.Tensor]], torch.Tensor | None]
+
 #: Called with (what is fitted, epoch, loss on the examples fitted on, loss on those held out).
 Report = Callable[[str, int, float, float], None]
 
@@ -74,34 +76,45 @@ def fit_towers(fit: Fit, vectors: NDArray[np.float32], device: torch.device) -> 
     _descend(fit, ("towers", _groups(fit.net, fit.config)), _Batches(fit, table))
 
 
-def tune_encoder(
-    fit: Fit,
-    encoder: TextEncoder,
-    activations: Activations,
-    centre: NDArray[np.float32],
-) -> NDArray[np.float32]:
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The encoder as something that is fitted.
+
+    Args:
+        encoder: Whose `tuned` layers change.
+        activations: Of the texts that the examples name.
+        vectors: float32 (n_texts, encoder_size): from the encoder as it is now, centred.
+        centre: float32 (encoder_size,): what was taken off.
+    """
+
+    encoder: TextEncoder
+    activations: Activations
+    vectors: NDArray[np.float32]
+    centre: NDArray[np.float32]
+
+
+def tune_encoder(fit: Fit, tuning: Tuning) -> NDArray[np.float32]:
     """Tune the encoder's upper half together with the towers.
 
     Args:
         fit: What to fit; its net keeps the best weights.
-        encoder: Whose `tuned` layers change; they keep the best weights.
-        activations: Of the texts that the examples name.
-        centre: float32 (encoder_size,): what is taken off every vector.
+        tuning: Its encoder keeps the best weights too.
 
     Returns:
-        Vectors of all texts from the tuned encoder, centred.
+        Vectors of all texts from the tuned encoder, centred: (n_texts, encoder_size).
     """
-    table = _table(activations.encode(encoder.tuned) - centre, encoder.device)
-    fresh = _Fresh(encoder, activations, torch.as_tensor(centre, device=encoder.device))
+    encoder = tuning.encoder
+    table = _table(tuning.vectors, encoder.device)
+    centre = torch.as_tensor(tuning.centre, device=encoder.device)
+    fresh = _Fresh(encoder, tuning.activations, centre)
     groups = _groups(fit.net, fit.config)
     encoder.tuned.requires_grad_(requires_grad=True)
-    groups.append({
-        "params": list(encoder.tuned.parameters()),
-        "lr": fit.config.encoder_learning_rate,
-    })
+    tuned_parameters = list(encoder.tuned.parameters())
+    groups.append({"params": tuned_parameters, "lr": fit.config.encoder_learning_rate})
     _descend(fit, ("encoder", groups), _Batches(fit, table, fresh))
     encoder.tuned.requires_grad_(requires_grad=False)
-    return activations.encode(encoder.tuned) - centre
+    tuned: NDArray[np.float32] = table[:-1].cpu().numpy()
+    return tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,7 @@ class _Batches:
         flat = np.concatenate([part.ravel() for part in parts]) % len(self.table)
         distinct, inverse = np.unique(flat, return_inverse=True)
         wanted = torch.as_tensor(distinct, device=device)
-        vectors = self.table[wanted]
+        vectors = self.table.index_select(0, wanted)
         if self.fresh is not None and net.training:
             vectors = self.fresh.overlay(vectors, wanted)
         cuts = np.cumsum([part.size for part in parts])[:-1]
@@ -165,7 +178,8 @@ class _Batches:
         placed = net.items(vectors)
         liked = _past(places[1], examples.liked, rows)
         passed_over = _past(places[2], examples.passed_over, rows)
-        scores = net.interest(placed, places[0], (liked, passed_over)) + placed[2][places[0]]
+        appeal = nn.functional.embedding(places[0], placed[2][:, None]).squeeze(-1)
+        scores = net.interest(placed, places[0], (liked, passed_over)) + appeal
         known_rates = torch.as_tensor(examples.click_rates[rows], device=device)
         scores = scores + net.click_rate * known_rates
         present = torch.as_tensor(examples.present[rows], device=device)
@@ -174,14 +188,33 @@ class _Batches:
         return -(targets * log_shares).sum(-1).mean()
 
     def held_out_loss(self, rows: NDArray[np.int64]) -> float:
-        if self.fresh is not None:
-            self.fresh.renew(self.table)
         self.fit.net.eval()
         with torch.no_grad():
             parts = [rows[i : i + 256] for i in range(0, len(rows), 256)]
             return sum(float(self.loss(p)) * len(p) for p in parts) / max(1, len(rows))
 
-    def modules(self) -> list[nn.Module]:
+    def renew(self) -> None:
+        if self.fresh is not None:
+            self.fresh.renew(self.table)
+
+    def weights(self) -> _Weights:
+        """Copy everything that a step changes.
+
+        Returns:
+            States of the modules, and the table where it changes.
+        """
+        states = [copy.deepcopy(module.state_dict()) for module in self._modules()]
+        return states, self.table.clone() if self.fresh is not None else None
+
+    def restore(self, weights: _Weights) -> None:
+        states, table = weights
+        for module, state in zip(self._modules(), states, strict=True):
+            module.load_state_dict(state)
+        if table is not None:
+            self.table.copy_(table)
+        self.fit.net.eval()
+
+    def _modules(self) -> list[nn.Module]:
         return [self.fit.net, *([self.fresh.encoder.tuned] if self.fresh else [])]
 
 
@@ -195,7 +228,7 @@ def _descend(fit: Fit, what: tuple[str, list[dict[str, object]]], batches: _Batc
     n_steps = fit.config.epochs * -(-n_fitted // fit.config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     best = batches.held_out_loss(held_out)
-    kept = [copy.deepcopy(module.state_dict()) for module in batches.modules()]
+    kept = batches.weights()
     fit.report(label, 0, float("nan"), best)
     for epoch in range(1, fit.config.epochs + 1):
         fit.net.train()
@@ -209,13 +242,12 @@ def _descend(fit: Fit, what: tuple[str, list[dict[str, object]]], batches: _Batc
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
+        batches.renew()
         found = batches.held_out_loss(held_out)
         fit.report(label, epoch, float(np.mean(losses)), found)
         if found < best:
-            best, kept = found, [copy.deepcopy(m.state_dict()) for m in batches.modules()]
-    for module, state in zip(batches.modules(), kept, strict=True):
-        module.load_state_dict(state)
-    fit.net.eval()
+            best, kept = found, batches.weights()
+    batches.restore(kept)
 
 
 def _groups(net: InterestNet, config: InterestConfig) -> list[dict[str, object]]:

@@ -78,4 +78,6 @@ class TextInterestModel:
         """
         from recsys.interest.artefacts import load
 
-        return load(self.config, folder, items)
+        fitted = FittedInterest(items, load(self.config, folder))
+        fitted.refresh()
+        return fitted

@@ -15,9 +15,10 @@ from recsys.features.models import FitView, ItemSource
 from recsys.interest.bench import Bench, set_up
 from recsys.interest.catalogue import extend, no_versions
 from recsys.interest.examples import build_examples
-from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, tune_encoder
-from recsys.interest.fitted import FittedInterest, Known, Projection
+from recsys.interest.fit import MIN_EXAMPLES, Fit, Tuning, fit_towers, tune_encoder
+from recsys.interest.fitted import FittedInterest
 from recsys.interest.journal import Journal
+from recsys.interest.parts import Known, Parts, Projection
 from recsys.interest.scoring import Head, TextTable
 from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
 
@@ -63,7 +64,8 @@ def fit_span(
         net = InterestNet(bench.directions[:EMBEDDING_SIZE], view.type_grades)
     else:
         net = copy.deepcopy(bench.net)
-    bench = dataclasses.replace(bench, net=net.to(bench.encoder.device))
+    encoder = bench.encoder.untuned() if first else bench.encoder
+    bench = dataclasses.replace(bench, encoder=encoder, net=net.to(encoder.device))
     examples = build_examples(view, bench.versions)
     if len(examples) < MIN_EXAMPLES:
         _log.warning(
@@ -81,10 +83,11 @@ def fit_span(
 
 def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:
     device = bench.encoder.device
-    fit_towers(fit, bench.tuned - bench.centre, device)
+    vectors = bench.tuned - bench.centre
+    fit_towers(fit, vectors, device)
     if first and len(bench.encoder.tuned):
-        centred = tune_encoder(fit, bench.encoder, bench.activations, bench.centre)
-        bench.tuned = centred + bench.centre
+        tuning = Tuning(bench.encoder, bench.activations, vectors, bench.centre)
+        bench.tuned = tune_encoder(fit, tuning) + bench.centre
 
 
 def _taken_over(
@@ -108,7 +111,8 @@ def _finished(bench: Bench, items: ItemSource) -> FittedInterest:
         )
         head = _head(net)
     known = Known(bench.versions, bench.hashes, projection.table(bench.pretrained, bench.tuned))
-    fitted = BenchedInterest(items, bench.fields, known, projection, head, bench)
+    parts = Parts(bench.fields, known, projection, head, bench)
+    fitted = BenchedInterest(items, parts)
     fitted.bench = bench
     return fitted
 
@@ -131,7 +135,7 @@ def _silent(items: ItemSource) -> FittedInterest:
         {},
         TextTable(nothing, nothing, nothing, np.zeros(0, dtype=np.float32)),
     )
-    return FittedInterest(items, (), known, Projection(nothing[:, 0], nothing), None, None)
+    return FittedInterest(items, Parts((), known, Projection(nothing.ravel(), nothing)))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -28,8 +28,7 @@ def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     home = folder / ENCODER
-    encoder.model.save_pretrained(home)
-    encoder.tokenizer.save_pretrained(home)
+    encoder.save(home)
     _write_layout(home, encoder.size, encoder.max_tokens)
     state = {name: value.contiguous() for name, value in encoder.pretrained.state_dict().items()}
     save_file(state, folder / PRETRAINED)
@@ -70,7 +69,7 @@ class StoredEncoder:
         Returns:
             As pretrained and as tuned, each (n, encoder_size) of unit length.
         """
-        from recsys.interest.bench import encode_both
+        from recsys.interest.activations import encode_both
 
         return encode_both(self._load(), texts)
 

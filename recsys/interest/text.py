@@ -17,6 +17,7 @@ from recsys.schema import Attributes, AttributeValue
 _SAMPLE: Final = 2_000
 #: Longer texts are cut before they are tokenised; an encoder reads at most 512 tokens.
 _MAX_CHARACTERS: Final = 2_000
+HASH_BYTES: Final = 16
 _HEADLINE: Final = re.compile(r"(^|_)(title|name|headline|subject|caption)($|_)", re.IGNORECASE)
 _NOT_TEXT_NAME: Final = re.compile(
     r"(^|_)(id|ids|uuid|guid|url|urls|uri|link|image|images|img|photo|path|sku|isbn|ean|hash|key|slug"
@@ -83,7 +84,7 @@ def text_hash(text: str) -> bytes:
     """Identify a text.
 
     Returns:
-        16 bytes; equal texts have equal ones.
+        HASH_BYTES bytes; equal texts have equal ones.
     """
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As the command line does, before torch and LightGBM are loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from recsys.bundle.store import BundleStore
 from recsys.cli.workspace import make_workspace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,10 @@ from recsys.cli import batch, bundles, demo, evaluate, events, features, plugins
 from recsys.cli import train as training
 from recsys.cli import workspace as workspaces
 from recsys.errors import RecsysError
+
+# Before any library with an OpenMP pool is loaded: threads that wait must sleep, not spin. On cores
+# that other processes use too, spinning made short parallel sections tens of times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 cli = typer.Typer(
     help="Behaviour logs in, ranked lists out.",

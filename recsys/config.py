@@ -82,9 +82,9 @@ class InterestConfig(Section):
     epochs: int = Field(default=2, ge=1)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    encoder_learning_rate: float = Field(default=2e-5, gt=0)
+    encoder_learning_rate: float = Field(default=1e-4, gt=0)
     windows: int = Field(
-        default=4, ge=2, description="expanding windows of the training span that are scored unseen"
+        default=7, ge=2, description="expanding windows of the training span that are scored unseen"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -96,7 +96,7 @@ class RankerConfig(Section):
     leaves: int = Field(default=15, ge=2)
     learning_rate: float = Field(default=0.02, gt=0, le=1)
     min_rows_per_leaf: int = Field(default=100, ge=1)
-    patience: int = Field(default=100, ge=1)
+    patience: int = Field(default=250, ge=1)
     feature_share: float = Field(default=0.4, gt=0, le=1)
     row_share: float = Field(default=0.5, gt=0, le=1)
     threads: int = Field(default=2, ge=1)

@@ -33,7 +33,9 @@ from recsys.interest.towers import InterestNet, PastBatch
 
 MIN_EXAMPLES: Final = 50
 _HELD_OUT: Final = 0.15
-_FRESH: Final = 192
+_FRESH: Final = 64
+#: While the encoder is tuned the towers, which have had their turn, move this much slower.
+_TOWERS_SLOWED: Final = 0.1
 _CLIP: Final = 1.0
 _SCALARS: Final = frozenset({
     "mix", "log_temperature", "shrinkage", "type_bias", "age_bias", "click_rate"
@@ -73,7 +75,8 @@ def fit_towers(fit: Fit, vectors: NDArray[np.float32], device: torch.device) -> 
         device: Where to compute.
     """
     table = _table(vectors, device)
-    _descend(fit, ("towers", _groups(fit.net, fit.config)), _Batches(fit, table))
+    groups = _groups(fit.net, fit.config.learning_rate)
+    _descend(fit, ("towers", groups), _Batches(fit, table))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def tune_encoder(fit: Fit, tuning: Tuning) -> NDArray[np.float32]:
     table = _table(tuning.vectors, encoder.device)
     centre = torch.as_tensor(tuning.centre, device=encoder.device)
     fresh = _Fresh(encoder, tuning.activations, centre)
-    groups = _groups(fit.net, fit.config)
+    groups = _groups(fit.net, _TOWERS_SLOWED * fit.config.learning_rate)
     encoder.tuned.requires_grad_(requires_grad=True)
     tuned_parameters = list(encoder.tuned.parameters())
     groups.append({"params": tuned_parameters, "lr": fit.config.encoder_learning_rate})
@@ -250,18 +253,18 @@ def _descend(fit: Fit, what: tuple[str, list[dict[str, object]]], batches: _Batc
     batches.restore(kept)
 
 
-def _groups(net: InterestNet, config: InterestConfig) -> list[dict[str, object]]:
+def _groups(net: InterestNet, learning_rate: float) -> list[dict[str, object]]:
     named = list(net.named_parameters())
     return [
         {
             "params": [p for name, p in named if name not in _SCALARS],
-            "lr": config.learning_rate,
+            "lr": learning_rate,
             "weight_decay": 0.05,
         },
         # A handful of scalars that start near their place: they move faster and never decay.
         {
             "params": [p for name, p in named if name in _SCALARS],
-            "lr": 10 * config.learning_rate,
+            "lr": 10 * learning_rate,
             "weight_decay": 0.0,
         },
     ]

@@ -38,6 +38,20 @@ class RankingRows:
         """
         return len(self.grades)
 
+    def split(self, group: int) -> tuple[RankingRows, RankingRows]:
+        """Cut between impressions.
+
+        Args:
+            group: First impression of the second part.
+
+        Returns:
+            The impressions before it, and the others.
+        """
+        row = int(self.group_sizes[:group].sum())
+        older = (self.matrix[:row], self.grades[:row], self.group_sizes[:group])
+        newer = (self.matrix[row:], self.grades[row:], self.group_sizes[group:])
+        return RankingRows(*older, self.feature_names), RankingRows(*newer, self.feature_names)
+
 
 def check_rows(name: str, rows: RankingRows) -> None:
     """Check that shapes agree and that grades and group sizes can be learnt from.

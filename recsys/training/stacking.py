@@ -2,9 +2,9 @@
 
 The train slice is cut into windows. A model fitted on the windows before scores the next one and
 then goes on from where it was, so every row that the ranker learns from has an out-of-time score,
-nothing of the train slice is wasted, and all fits together cost about as much as one. The oldest
-window is scored by what needs no fitting. The last fit, on the whole train slice, scores validation
-and test and goes into the bundle.
+nothing is wasted, and all fits together cost about as much as one. The oldest window is scored by
+what needs no fitting. The fit on the whole train slice scores the validation slice; a last one on
+both goes into the bundle, and would score whatever comes after.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stack:
     """Fitted feature models and their scores.
 
     Args:
-        models: By name, fitted on the whole train slice.
+        models: By name, fitted on the train and the validation slice.
         scores: float32 (n_candidates,) by column, out of time for every request.
     """
 
@@ -48,8 +48,8 @@ class Stacking:
     Args:
         plan: Which models there are.
         reader: The log.
-        labelled: All requests, oldest first.
-        split: Where the train slice ends.
+        labelled: Requests of the train and validation slices, oldest first.
+        split: Where they end.
         labels: Grade of each interaction type.
         folder: For training logs.
         seed: Of every random choice.
@@ -74,7 +74,8 @@ class Stacking:
         models: dict[str, FittedFeatureModel] = {}
         scores: dict[str, NDArray[np.float32]] = {}
         for name, model in self.plan.models.items():
-            models[name], columns = self._stack_one(model, self.split.windows(n_windows))
+            ends = [*self.split.windows(n_windows), self.split.validation_end]
+            models[name], columns = self._stack_one(model, ends)
             scores.update(zip(model.columns, columns.T, strict=True))
         return Stack(models, scores)
 
@@ -90,7 +91,6 @@ class Stacking:
         for end, next_end in pairwise(ends):
             self._score(model, fitted, scores, (end, next_end))
             fitted = model.fit(self._view(model, next_end), fitted)
-        self._score(model, fitted, scores, (ends[-1], self.split.n_requests))
         return fitted, scores
 
     def _score(

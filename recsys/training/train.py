@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recsys.bundle.contents import Contents, SplitTimes, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
 from recsys.bundle.store import BundleStore
+from recsys.config import Config
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.models import FittedFeatureModel
 from recsys.features.plan import FeaturePlan
@@ -103,10 +104,9 @@ def _fit(
     """
     config = workspace.config
     seen = dataset.labelled.part(0, split.validation_end)
-    known = TimeSplit(split.train_end, split.validation_end, split.validation_end)
     folder = workspace.new_run_folder()
     stacking = Stacking(
-        plan, dataset.reader, seen, known, config.labels, folder, config.seed, progress
+        plan, dataset.reader, seen, split, config.labels, folder, config.seed, progress
     )
     stack = stacking.build(config.interest.windows)
     progress("computing features", 0, 1)
@@ -115,33 +115,33 @@ def _fit(
     metrics: dict[str, float] = {}
     for name, names in (("full", plan.names), ("without_text", plan.without_models().names)):
         columns = [plan.names.index(feature) for feature in names]
-        train_rows = _rows(seen, matrix[:, columns], names, (0, split.train_end))
-        valid_rows = _rows(seen, matrix[:, columns], names, (split.train_end, split.validation_end))
-        ranker = train_ranker(
-            train_rows, valid_rows, config.ranker, config.seed, progress=_titled(progress, name)
-        )
-        scores = ranker.score(valid_rows.matrix)
-        found = measure(scores, valid_rows.grades, valid_rows.group_sizes)
-        metrics[f"validation_{name}_ndcg@10"] = found.means()["ndcg@10"]
+        rows = _rows(seen, matrix[:, columns], names)
+        ranker, found = _fit_ranker(rows, split, config, _titled(progress, name))
+        metrics[f"validation_{name}_ndcg@10"] = found
         rankers.append(ranker)
     return (rankers[0], rankers[1]), metrics, stack.models
 
 
+def _fit_ranker(
+    rows: RankingRows, split: TimeSplit, config: Config, progress: Progress
+) -> tuple[Ranker, float]:
+    """Find the number of trees on the validation slice, then learn from both slices with as many.
+
+    Returns:
+        The ranker, and nDCG@10 on the validation slice before it was learned from.
+    """
+    older, newer = rows.split(split.train_end)
+    stopped = train_ranker(older, newer, config.ranker, config.seed, progress=progress)
+    found = measure(stopped.score(newer.matrix), newer.grades, newer.group_sizes).means()
+    as_many = config.ranker.model_copy(update={"trees": stopped.n_trees})
+    nothing = rows.split(0)[0]
+    return train_ranker(rows, nothing, as_many, config.seed), found["ndcg@10"]
+
+
 def _rows(
-    labelled: LabelledSlates,
-    matrix: NDArray[np.float32],
-    names: tuple[str, ...],
-    span: tuple[int, int],
+    labelled: LabelledSlates, matrix: NDArray[np.float32], names: tuple[str, ...]
 ) -> RankingRows:
-    start, stop = span
-    offsets = labelled.slates.offsets
-    part = labelled.part(start, stop)
-    return RankingRows(
-        matrix=matrix[offsets[start] : offsets[stop]],
-        grades=part.grades,
-        group_sizes=part.slates.sizes,
-        feature_names=names,
-    )
+    return RankingRows(matrix, labelled.grades, labelled.slates.sizes, names)
 
 
 def _titled(progress: Progress, name: str) -> Progress:

@@ -84,19 +84,23 @@ class InterestConfig(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     encoder_learning_rate: float = Field(default=1e-4, gt=0)
     windows: int = Field(
-        default=7, ge=2, description="expanding windows of the training span that are scored unseen"
+        default=10,
+        ge=2,
+        description="expanding windows of the training span that are scored unseen",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class RankerConfig(Section):
-    """The LightGBM ranker; many small steps over small samples vary least from seed to seed."""
+    """The LightGBM ranker: a sum of boosters that differ in their seed."""
 
-    trees: int = Field(default=600, ge=1)
+    bags: int = Field(default=5, ge=1, description="boosters")
+    trees: int = Field(default=200, ge=1, description="of each booster, at most")
     leaves: int = Field(default=15, ge=2)
-    learning_rate: float = Field(default=0.02, gt=0, le=1)
-    min_rows_per_leaf: int = Field(default=100, ge=1)
-    patience: int = Field(default=250, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    min_rows_per_leaf: int = Field(
+        default=100, ge=1, description="of a small log at most a five-hundredth of its rows"
+    )
     feature_share: float = Field(default=0.4, gt=0, le=1)
     row_share: float = Field(default=0.5, gt=0, le=1)
     threads: int = Field(default=2, ge=1)

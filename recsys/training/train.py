@@ -133,7 +133,7 @@ def _fit_ranker(
     older, newer = rows.split(split.train_end)
     stopped = train_ranker(older, newer, config.ranker, config.seed, progress=progress)
     found = measure(stopped.score(newer.matrix), newer.grades, newer.group_sizes).means()
-    as_many = config.ranker.model_copy(update={"trees": stopped.n_trees})
+    as_many = config.ranker.model_copy(update={"trees": stopped.n_trees // config.ranker.bags})
     nothing = rows.split(0)[0]
     return train_ranker(rows, nothing, as_many, config.seed), found["ndcg@10"]
 

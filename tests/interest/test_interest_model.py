@@ -238,12 +238,13 @@ def test_two_kinds_of_history_are_asked_for(recipe):
     assert EVENT_TYPES[0] == "impression"
 
 
-def test_the_plugin_offers_every_column_and_imports_no_torch():
+def test_the_plugin_offers_columns_of_its_model_and_imports_no_torch():
     code = (
         "import sys, recsys_plugins.text_interest as plugin\n"
         "from recsys.config import Config\n"
         "model, = plugin.recsys_feature_models(Config())\n"
-        "assert [f.name for f in plugin.recsys_features()] == list(model.columns)\n"
+        "names = [f.name for f in plugin.recsys_features()]\n"
+        "assert {'text_interest', 'text_liked_best'} <= set(names) <= set(model.columns)\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,9 +16,7 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.rows import RankingRows, informative_rows
 from recsys.ranking.training import train_ranker
 
-CONFIG = RankerConfig(
-    trees=60, leaves=7, min_rows_per_leaf=5, patience=15, learning_rate=0.1, threads=1
-)
+CONFIG = RankerConfig(trees=60, leaves=7, min_rows_per_leaf=5, bags=2, learning_rate=0.1, threads=1)
 NAMES = ("clicks", 'odd "name", 推荐 {x}', "noise")
 
 
@@ -42,7 +40,7 @@ def test_a_feature_that_decides_is_learnt_and_noise_is_not(ranker):
     assert measure(ranker.score(test.matrix), test.grades, test.group_sizes).means()["auc"] > 0.99
     table = ranker.importance()
     assert table[0].feature == "clicks"
-    assert table[0].gain > 20 * table[1].gain
+    assert table[0].gain > 10 * table[1].gain
     assert table[0].splits > 0
     assert {row.feature for row in table} == set(NAMES)
 
@@ -67,13 +65,14 @@ def test_two_runs_give_the_same_model_and_another_seed_does_not():
     assert not np.array_equal(once, other)
 
 
-def test_training_stops_when_the_validation_slice_is_no_longer_better():
+def test_boosters_are_cut_where_the_validation_slice_is_ranked_best():
     noisy = make_rows(7)
     rng = np.random.default_rng(0)
     grades = rng.permutation(noisy.grades)
     train = RankingRows(noisy.matrix, grades, noisy.group_sizes, NAMES)
     ranker = train_ranker(train, make_rows(8, 40), CONFIG.model_copy(update={"trees": 500}), 3)
-    assert ranker.n_trees < 400
+    assert ranker.n_trees < CONFIG.bags * 500
+    assert ranker.n_trees % CONFIG.bags == 0
     assert 0 < ranker.validation_ndcg <= 1
 
 
@@ -82,7 +81,7 @@ def test_without_a_validation_slice_all_trees_are_grown():
         np.empty((0, 3), np.float32), np.empty(0, np.float32), np.empty(0, np.int64), NAMES
     )
     ranker = train_ranker(make_rows(1), empty, CONFIG, 17)
-    assert ranker.n_trees == CONFIG.trees
+    assert ranker.n_trees == CONFIG.bags * CONFIG.trees
     assert ranker.validation_ndcg is None
 
 
@@ -91,7 +90,8 @@ def test_progress_counts_the_trees():
     train_ranker(
         make_rows(1, 40), make_rows(2, 20), CONFIG, 1, progress=lambda *call: calls.append(call)
     )
-    assert calls[0] == ("ranker", 1, CONFIG.trees)
+    assert calls[0] == ("ranker", 1, CONFIG.bags * CONFIG.trees)
+    assert calls[-1] == ("ranker", CONFIG.bags * CONFIG.trees, CONFIG.bags * CONFIG.trees)
     assert [done for _, done, _ in calls] == list(range(1, len(calls) + 1))
 
 

@@ -99,9 +99,9 @@ class RankerConfig(Section):
     leaves: int = Field(default=15, ge=2)
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     min_rows_per_leaf: int = Field(
-        default=100, ge=1, description="of a small log at most a five-hundredth of its rows"
+        default=200, ge=1, description="of a small log at most a five-hundredth of its rows"
     )
-    feature_share: float = Field(default=0.4, gt=0, le=1)
+    feature_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.5, gt=0, le=1)
     threads: int = Field(default=2, ge=1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.bundle.contents import Scorer, read_scorer
+from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.errors import TrainingError
 from recsys.evaluation.rankings import baseline_scores, bundle_scores
@@ -57,8 +57,9 @@ def evaluate(workspace: Workspace, snapshot: LogSnapshot, version: str | None = 
     Raises:
         TrainingError: No request came after the validation slice.
     """
-    dataset = make_dataset(snapshot, workspace.config)
     bundle = BundleStore(workspace.bundles).open(version)
+    types = tuple(read_profile(bundle).event_types)
+    dataset = make_dataset(snapshot, workspace.config, types)
     scorer = read_scorer(
         bundle,
         lambda profile: load_capabilities(workspace.folder, workspace.config, profile),

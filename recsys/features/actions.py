@@ -112,8 +112,12 @@ class EncodedLog:
     actions: Actions
 
 
-def encode_log(snapshot: LogSnapshot) -> EncodedLog:
+def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> EncodedLog:
     """Resolve all ids of a log to integer rows.
+
+    Args:
+        snapshot: The log.
+        known_types: Event types that come first, in this order: a fitted model knows them by index.
 
     Returns:
         The encoded log; rows are given in order of first sight, so the same log gives the same
@@ -126,7 +130,8 @@ def encode_log(snapshot: LogSnapshot) -> EncodedLog:
         items.add_ids(ids.drop_nulls().unique(maintain_order=True).to_list())
     for ids in (snapshot.impressions["user_id"], snapshot.interactions["user_id"]):
         users.add_ids(ids.unique(maintain_order=True).to_list())
-    types = EventTypes(sorted(snapshot.interactions["type"].unique().to_list()))
+    found = sorted(snapshot.interactions["type"].unique().to_list())
+    types = EventTypes([*known_types, *found])
     rows = _action_rows(snapshot)
     actions = Actions(
         types=_look_up(rows["type"], {name: i for i, name in enumerate(types.names)}, np.int16),

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from recsys.bundle.contents import Scorer, read_scorer
+from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.errors import PluginError
 from recsys.events.frames import kind_of
@@ -296,7 +296,7 @@ def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot)
     Returns:
         The engine.
     """
-    log = encode_log(snapshot)
+    log = encode_log(snapshot, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, _asker(workspace), log.items)
     state = OnlineState(log, tuple(scorer.capabilities.plan.aggregates.values()))
     return Engine(workspace, scorer, state, KnownEvents(snapshot))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,13 @@ class Dataset:
     labelled: LabelledSlates
 
 
-def make_dataset(snapshot: LogSnapshot, config: Config) -> Dataset:
+def make_dataset(snapshot: LogSnapshot, config: Config, known_types: Sequence[str] = ()) -> Dataset:
     """Encode and label a log; one without impressions gets sampled negatives.
 
     Args:
         snapshot: The log.
         config: Labels, negatives and the seed that draws them.
+        known_types: Event types in the order in which a bundle's models know them.
 
     Returns:
         The data set; the same log and seed give the same one.
@@ -48,7 +50,7 @@ def make_dataset(snapshot: LogSnapshot, config: Config) -> Dataset:
     if snapshot.interactions.is_empty():
         found = f"{snapshot.impressions.height} impressions and no interactions"
         raise TrainingError("log", found, "interactions")
-    log = encode_log(snapshot)
+    log = encode_log(snapshot, known_types)
     if snapshot.impressions.is_empty():
         rng = np.random.default_rng(config.seed)
         labelled = sampled_slates(log, config.labels, config.split, rng)

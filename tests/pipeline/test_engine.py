@@ -7,6 +7,8 @@ import pytest
 
 from recsys.bundle.store import BundleStore
 from recsys.errors import BundleError, RequestError
+from recsys.events.snapshot import snapshot_of
+from recsys.features.actions import encode_log
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.requests import RankQuery, RecommendQuery
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
@@ -164,6 +166,18 @@ def test_a_bundle_whose_plugins_are_gone_says_which(plain_workspace, monkeypatch
 
     with pytest.raises(BundleError, match=r"item_age_s.*plugins missing: recency"):
         load_engine(open_workspace(plain_workspace.folder))
+
+
+def test_event_types_keep_the_index_under_which_models_know_them(world) -> None:
+    arrived = [*world.events, click_of_type("applause")]
+    plain = encode_log(snapshot_of(arrived))
+    assert plain.types.names == ["impression", "applause", "click"]
+    known = encode_log(snapshot_of(arrived), ["click"])
+    assert known.types.names == ["impression", "click", "applause"]
+
+
+def click_of_type(kind: str) -> VisibleEvent:
+    return VisibleEvent(InteractionEvent("typed", 5, "user0", "item0", kind), 5)
 
 
 def test_an_unknown_version_is_refused(plain_workspace) -> None:

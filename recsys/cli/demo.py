@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,11 +33,12 @@ def demo(
     _learn(opened, data)
     _tell(opened)
     _say("Go on by yourself")
+    command = sys.argv[0]
     for line in (
-        f"recsys serve --workspace {workspace}",
-        f"recsys recommend --workspace {workspace} --user {_VIEWER} --explain 1",
-        f"recsys evaluate --workspace {workspace}",
-        f"recsys plugins list --workspace {workspace}",
+        f"{command} serve --workspace {workspace}",
+        f"{command} recommend --workspace {workspace} --user {_VIEWER} --explain 1",
+        f"{command} evaluate --workspace {workspace}",
+        f"{command} plugins list --workspace {workspace}",
     ):
         typer.echo(f"  {line}")
 

@@ -71,9 +71,22 @@ def train_ranker(
         )
     # LightGBM wants whole-number labels, from 0 up; their gains are the grades themselves.
     levels = np.unique(np.concatenate([[0], train.grades]))
-    data = _dataset(fitting, levels)
-    parameters = {**_parameters(config, len(fitting)), "label_gain": levels.tolist()}
-    boosters = [
+    boosters = _grow(fitting, levels, config, seed=seed, progress=progress)
+    size, best = _best_size(boosters, checking, config.trees)
+    return Ranker(_sum_of(boosters, size), train.feature_names, best)
+
+
+def _grow(
+    rows: RankingRows,
+    levels: np.ndarray[Any, Any],
+    config: RankerConfig,
+    *,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> list[lgb.Booster]:
+    data = _dataset(rows, levels)
+    parameters = {**_parameters(config, len(rows)), "label_gain": levels.tolist()}
+    return [
         lgb.train(
             {**parameters, "seed": seed + _SEED_STEP * bag},
             data,
@@ -82,8 +95,6 @@ def train_ranker(
         )
         for bag in range(config.bags)
     ]
-    size, best = _best_size(boosters, checking, config.trees)
-    return Ranker(_sum_of(boosters, size), train.feature_names, best)
 
 
 def _best_size(

@@ -10,7 +10,7 @@ models/NAME/...       whatever the feature model NAME saved
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +22,9 @@ from recsys.errors import BundleError
 from recsys.features.models import FittedFeatureModel, ItemSource
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import LogProfile
-from recsys.plugins.registry import Capabilities
+from recsys.plugins.registry import Capabilities, load_capabilities
 from recsys.ranking.ranker import Ranker
+from recsys.workspace import Workspace
 
 _T = TypeVar("_T")
 
@@ -107,14 +108,12 @@ def read_profile(bundle: OpenBundle) -> LogProfile:
     return _read_json(bundle.path / PROFILE, LogProfile)
 
 
-def read_scorer(
-    bundle: OpenBundle, ask: Callable[[LogProfile], Capabilities], items: ItemSource
-) -> Scorer:
+def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> Scorer:
     """Make a scorer of a verified bundle.
 
     Args:
         bundle: From `BundleStore.open`, so that every file is what was published.
-        ask: Asks the workspace's plugins what they offer on a log.
+        workspace: Whose plugins offer the features.
         items: The catalogue; items that came after training are encoded.
 
     Returns:
@@ -124,7 +123,7 @@ def read_scorer(
         BundleError: The plugins of the workspace no longer offer what the bundle was trained on.
     """
     profile = read_profile(bundle)
-    capabilities = ask(profile)
+    capabilities = load_capabilities(workspace.folder, workspace.config, profile)
     names = bundle.manifest.feature_names
     absent = [name for name in names if name not in capabilities.plan.names]
     if absent:

@@ -11,7 +11,6 @@ from recsys.bundle.store import BundleStore
 from recsys.errors import TrainingError
 from recsys.evaluation.rankings import baseline_scores, bundle_scores
 from recsys.events.snapshot import LogSnapshot
-from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_difference, measure
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
@@ -60,11 +59,7 @@ def evaluate(workspace: Workspace, snapshot: LogSnapshot, version: str | None = 
     bundle = BundleStore(workspace.bundles).open(version)
     types = tuple(read_profile(bundle).event_types)
     dataset = make_dataset(snapshot, workspace.config, types)
-    scorer = read_scorer(
-        bundle,
-        lambda profile: load_capabilities(workspace.folder, workspace.config, profile),
-        dataset.log.items,
-    )
+    scorer = read_scorer(bundle, workspace, dataset.log.items)
     test = _test_slice(dataset, scorer)
     rng = np.random.default_rng(workspace.config.seed)
     scores = {

@@ -64,6 +64,8 @@ KINDS: Final[tuple[Kind, ...]] = tuple(SCHEMAS)
 
 _Row: TypeAlias = tuple[Any, ...]
 _encode_json = msgspec.json.Encoder().encode
+# Values were checked when they were written; here only their shape is.
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def kind_of(event: Event) -> Kind:
@@ -106,6 +108,15 @@ class FrameBuilder:
             One frame per kind, empty ones included, rows in the order in which they were added.
         """
         return {kind: _frame(kind, rows) for kind, rows in self._rows.items()}
+
+
+def decode_attributes(text: str | None) -> dict[str, Any]:
+    """Read attributes from JSON text as the frames hold it.
+
+    Returns:
+        The attributes; empty for empty text.
+    """
+    return _decode_json(text) if text else {}
 
 
 def event_frames(events: Iterable[VisibleEvent]) -> dict[Kind, pl.DataFrame]:

@@ -6,13 +6,11 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import polars as pl
 
+from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
 from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, UserEvent, VisibleEvent
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def visible_events(snapshot: LogSnapshot) -> Iterator[VisibleEvent]:
@@ -44,13 +42,13 @@ def _stream(
 
 def _item(row: dict[str, Any]) -> ItemEvent:
     return ItemEvent(
-        row["event_id"], row["occurred_at"], row["item_id"], _attributes(row["attributes"])
+        row["event_id"], row["occurred_at"], row["item_id"], decode_attributes(row["attributes"])
     )
 
 
 def _user(row: dict[str, Any]) -> UserEvent:
     return UserEvent(
-        row["event_id"], row["occurred_at"], row["user_id"], _attributes(row["attributes"])
+        row["event_id"], row["occurred_at"], row["user_id"], decode_attributes(row["attributes"])
     )
 
 
@@ -62,8 +60,8 @@ def _impression(row: dict[str, Any]) -> ImpressionEvent:
         item_ids=row["item_ids"],
         impression_id=row["impression_id"],
         session_id=row["session_id"],
-        context=_attributes(row["context"]),
-        item_attributes=_attributes(row["item_attributes"]),
+        context=decode_attributes(row["context"]),
+        item_attributes=decode_attributes(row["item_attributes"]),
     )
 
 
@@ -77,9 +75,5 @@ def _interaction(row: dict[str, Any]) -> InteractionEvent:
         impression_id=row["impression_id"],
         session_id=row["session_id"],
         value=row["value"],
-        attributes=_attributes(row["attributes"]),
+        attributes=decode_attributes(row["attributes"]),
     )
-
-
-def _attributes(text: str | None) -> dict[str, Any]:
-    return _decode(text) if text else {}

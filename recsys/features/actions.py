@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.entities import Entities
-from recsys.schema import IMPRESSION, Attributes
-
-# Values were checked when they were written; here only their shape is.
-_ATTRIBUTES = msgspec.json.Decoder(dict[str, Any])
+from recsys.schema import IMPRESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +147,6 @@ def _entities(frame: pl.DataFrame, id_column: str) -> Entities:
     for entity_id, attributes, occurred_at, visible_at in frame.select(columns).iter_rows():
         entities.add_version(entity_id, decode_attributes(attributes), occurred_at, visible_at)
     return entities
-
-
-def decode_attributes(text: str | None) -> Attributes:
-    """Read attributes from JSON text as the log stores it.
-
-    Returns:
-        The attributes; empty for empty text.
-    """
-    return _ATTRIBUTES.decode(text) if text else {}
 
 
 def _action_rows(snapshot: LogSnapshot) -> pl.DataFrame:

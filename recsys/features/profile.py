@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import EncodedLog, decode_attributes
+from recsys.features.actions import EncodedLog
 from recsys.features.entities import Entities
 from recsys.schema import Attributes, AttributeValue
 

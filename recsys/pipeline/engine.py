@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,6 @@ from recsys.events.frames import kind_of
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.features.actions import encode_log
 from recsys.features.online import OnlineState
-from recsys.features.profile import LogProfile
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.explaining import explain
@@ -36,7 +35,6 @@ from recsys.pipeline.requests import (
     check_rank,
     check_recommend,
 )
-from recsys.plugins.registry import Capabilities, load_capabilities
 from recsys.ranking.ranker import Ranker
 from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.workspace import Workspace
@@ -297,10 +295,6 @@ def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot)
         The engine.
     """
     log = encode_log(snapshot, tuple(read_profile(bundle).event_types))
-    scorer = read_scorer(bundle, _asker(workspace), log.items)
+    scorer = read_scorer(bundle, workspace, log.items)
     state = OnlineState(log, tuple(scorer.capabilities.plan.aggregates.values()))
     return Engine(workspace, scorer, state, KnownEvents(snapshot))
-
-
-def _asker(workspace: Workspace) -> Callable[[LogProfile], Capabilities]:
-    return lambda profile: load_capabilities(workspace.folder, workspace.config, profile)

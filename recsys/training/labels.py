@@ -9,8 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import LabelsConfig
+from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import EncodedLog, decode_attributes
+from recsys.features.actions import EncodedLog
 from recsys.features.slates import Slates
 from recsys.schema import Attributes
 

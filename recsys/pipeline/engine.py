@@ -27,6 +27,7 @@ from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.known import KnownEvents
+from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
     Explanation,
     RankedList,
@@ -131,8 +132,12 @@ class Engine:
         if successor is not None:
             successor.apply(new)
 
-    def rank(self, query: RankQuery) -> RankedList:
+    def rank(self, query: RankQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Order the candidates of a request.
+
+        Args:
+            query: The request.
+            observer: Hears how it is answered.
 
         Returns:
             The ranked list.
@@ -140,22 +145,29 @@ class Engine:
         Raises:
             RequestError: A field of the request is at fault.
         """
+        since = observer.now()
         check_rank(query)
         excluded = set(query.exclude_item_ids)
         item_ids = [i for i in dict.fromkeys(query.item_ids) if i not in excluded]
         with self._lock:
+            since = observer.stage("wait", since)
             rows = self._state.items.rows(item_ids)
             slates = self._slates(query.user_id, query.as_of, rows, query.context)
-            table = self._matrix(slates)
+            since = observer.stage("rows", since)
+            table = self._matrix(slates, observer)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
             some = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
             warning = f"{len(unknown)} unknown items were ranked without a history: {some}"
             table.warnings.append(warning)
-        return self._answer(query, item_ids, table)
+        return self._answer(query, item_ids, table, observer)
 
-    def recommend(self, query: RecommendQuery) -> RankedList:
+    def recommend(self, query: RecommendQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Find candidates in the catalogue and order them.
+
+        Args:
+            query: The request.
+            observer: Hears how it is answered.
 
         Returns:
             The ranked list; items that the user acted on, or excluded ones, are not in it.
@@ -163,16 +175,19 @@ class Engine:
         Raises:
             RequestError: A field of the request is at fault.
         """
+        since = observer.now()
         check_recommend(query)
         query = replace(query, top_k=query.top_k or DEFAULT_TOP_K)
         with self._lock:
+            since = observer.stage("wait", since)
             nothing = np.zeros(0, dtype=np.int32)
             request = self._slates(query.user_id, query.as_of, nothing, query.context)
             rows = find_candidates(self._scorer, self._state, request, query)
             slates = self._slates(query.user_id, query.as_of, rows, query.context)
-            table = self._matrix(slates)
+            observer.stage("candidates", since)
+            table = self._matrix(slates, observer)
             item_ids = [self._state.items.ids[row] for row in rows.tolist()]
-        return self._answer(query, item_ids, table)
+        return self._answer(query, item_ids, table, observer)
 
     def user_ids(self) -> list[str]:
         """List all users that any event names.
@@ -235,12 +250,17 @@ class Engine:
         instant = max(as_of, self._known.last_visible_at + 1)
         return one_slate(self._state.users.row(user_id), instant, rows, context)
 
-    def _matrix(self, slates: Slates) -> _Table:
+    def _matrix(self, slates: Slates, observer: RequestObserver) -> _Table:
         plan, contents = self._scorer.plan, self._scorer.contents
+        since = observer.now()
         try:
             scores = plan.scores(slates, self._state, contents.models)
-            return _Table(plan.matrix(slates, self._state, scores), contents.ranker, [])
+            since = observer.stage("models", since)
+            matrix = plan.matrix(slates, self._state, scores)
+            observer.stage("features", since)
+            return _Table(matrix, contents.ranker, [])
         except PluginError as error:
+            observer.degraded("feature_models")
             fallback = plan.without_models()
             # The cause may quote data; it is for the operator's log, not for the caller.
             _log.warning("feature_models_failed", plugin=error.plugin, cause=error.cause)
@@ -253,14 +273,19 @@ class Engine:
         query: RankQuery | RecommendQuery,
         item_ids: list[str],
         table: _Table,
+        observer: RequestObserver,
     ) -> RankedList:
+        since = observer.now()
         scores = table.ranker.score(table.matrix) if len(item_ids) else np.zeros(0)
+        since = observer.stage("ranker", since)
+        observer.scored(table.matrix, scores)
         order = np.argsort(-scores, kind="stable")[: query.top_k or None]
         best = [item_ids[i] for i in order.tolist()]
         explanations: list[Explanation] = []
         if query.explain_top_k and len(order):
             chosen = order[: query.explain_top_k]
             explanations = explain(table.ranker, table.matrix[chosen], best[: len(chosen)])
+            observer.stage("explain", since)
         return RankedList(
             request_id=query.request_id,
             model_version=self.model_version,

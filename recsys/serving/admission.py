@@ -14,6 +14,7 @@ from typing import Final
 import grpc
 
 from recsys.errors import DeadlineError, OverloadError
+from recsys.serving.observer import Observer
 
 #: A call without a deadline waits for its turn no longer than this.
 _LONGEST_WAIT_S: Final = 60.0
@@ -26,10 +27,12 @@ class Gate:
         what: Named in refusals.
         running: How many may be at work at once.
         inside: How many may be at work or wait for their turn, as far as `enter` counts them.
+        observer: Hears of who enters and who is refused.
     """
 
-    def __init__(self, what: str, *, running: int, inside: int) -> None:
+    def __init__(self, what: str, *, running: int, inside: int, observer: Observer) -> None:
         self._what = what
+        self._observer = observer
         self._limit = inside
         self._inside = threading.Semaphore(inside)
         self._running = threading.Semaphore(running)
@@ -46,11 +49,14 @@ class Gate:
             DeadlineError: The deadline passed before the turn came; nothing was done.
         """
         if not self._inside.acquire(blocking=False):
+            self._observer.shed(self._what, "full")
             raise OverloadError(self._what, self._limit)
+        self._observer.queued(self._what, 1)
         try:
             with self.turn(context):
                 yield
         finally:
+            self._observer.queued(self._what, -1)
             self._inside.release()
 
     @contextmanager
@@ -63,10 +69,15 @@ class Gate:
         Raises:
             DeadlineError: The deadline passed before the turn came; nothing was done.
         """
+        since = self._observer.now()
         if not self._running.acquire(timeout=remaining_s(context)):
+            self._observer.shed(self._what, "deadline")
             raise DeadlineError(self._what)
         try:
-            check_deadline(context, self._what)
+            if not is_awaited(context):
+                self._observer.shed(self._what, "deadline")
+                raise DeadlineError(self._what)
+            self._observer.stage("queue", since)
             yield
         finally:
             self._running.release()
@@ -82,15 +93,10 @@ def remaining_s(context: grpc.ServicerContext) -> float:
     return _LONGEST_WAIT_S if remaining is None else float(min(remaining, _LONGEST_WAIT_S))
 
 
-def check_deadline(context: grpc.ServicerContext, what: str) -> None:
-    """Refuse work that nobody waits for.
+def is_awaited(context: grpc.ServicerContext) -> bool:
+    """Say whether anybody still waits for an answer.
 
-    Args:
-        context: Of the call.
-        what: Named in the refusal.
-
-    Raises:
-        DeadlineError: The deadline has passed, or the caller has gone.
+    Returns:
+        False once the deadline has passed, or the caller has gone.
     """
-    if not context.is_active() or remaining_s(context) <= 0:
-        raise DeadlineError(what)
+    return bool(context.is_active()) and remaining_s(context) > 0

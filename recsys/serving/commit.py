@@ -22,6 +22,7 @@ from recsys.errors import DeadlineError, OverloadError
 from recsys.schema import Event, VisibleEvent
 from recsys.serving.clock import Clock
 from recsys.serving.contracts import EventWriter
+from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
 _WHAT: Final = "write events"
@@ -77,11 +78,19 @@ class GroupCommit:
         writer: Where they become durable; closed together with this.
         clock: Gives every event the instant from which on it is visible.
         gather_ms: How long the first batch of a group waits for others.
+        observer: Hears of every group.
     """
 
     def __init__(
-        self, switch: EngineSwitch, writer: EventWriter, clock: Clock, gather_ms: float
+        self,
+        switch: EngineSwitch,
+        writer: EventWriter,
+        clock: Clock,
+        *,
+        gather_ms: float,
+        observer: Observer,
     ) -> None:
+        self._observer = observer
         self._switch = switch
         self._writer = writer
         self._clock = clock
@@ -114,6 +123,7 @@ class GroupCommit:
                 raise OverloadError(_WHAT, _QUEUE_EVENTS)
             self._waiting.append(ticket)
             self._n_events += len(events)
+            self._observer.queued("events", len(events))
             self._changed.notify_all()
         return ticket
 
@@ -148,6 +158,7 @@ class GroupCommit:
                 self._changed.wait_for(self._is_group_full, self._gather_s)
             group = list(self._waiting)
             self._waiting.clear()
+            self._observer.queued("events", -self._n_events)
             self._n_events = 0
             self._changed.notify_all()
         return group
@@ -158,9 +169,11 @@ class GroupCommit:
     def _commit(self, group: list[Ticket]) -> None:
         new = self._new_events(group)
         if new:
+            start = time.perf_counter()
             self._writer.append(new)
             self._writer.sync()
             self._apply(new)
+            self._observer.committed(len(new), time.perf_counter() - start)
         for ticket in group:
             ticket.settle()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, Self
 
 from recsys.bundle.store import BundleInfo
+from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import RankedList, RankQuery, RecommendQuery
 from recsys.schema import Event, VisibleEvent
 
@@ -24,11 +25,11 @@ class RankingEngine(Protocol):
         """When the newest event became visible, in microseconds."""
         ...
 
-    def rank(self, query: RankQuery) -> RankedList:
+    def rank(self, query: RankQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Check a request and order its candidates."""
         ...
 
-    def recommend(self, query: RecommendQuery) -> RankedList:
+    def recommend(self, query: RecommendQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Check a request, find candidates and order them."""
         ...
 

@@ -16,6 +16,7 @@ from recsys.serving.admission import Gate, remaining_s
 from recsys.serving.clock import Clock
 from recsys.serving.commit import GroupCommit, Ticket
 from recsys.serving.event_messages import event_of
+from recsys.serving.observer import Observer
 from recsys.v1 import event_pb2, event_pb2_grpc
 
 #: Rejected events that an answer lists; all are counted.
@@ -35,12 +36,17 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         commit: Makes them durable and visible.
         clock: Stamps those that do not say when they happened, and judges those that do.
         config: How many calls may write at once.
+        observer: Hears what became of events.
     """
 
-    def __init__(self, commit: GroupCommit, clock: Clock, config: ServingConfig) -> None:
+    def __init__(
+        self, commit: GroupCommit, clock: Clock, config: ServingConfig, observer: Observer
+    ) -> None:
         self._commit = commit
         self._clock = clock
-        self._streams = Gate("write events", running=config.max_streams, inside=config.max_streams)
+        self._observer = observer
+        n_streams = config.max_streams
+        self._streams = Gate("write events", running=n_streams, inside=n_streams, observer=observer)
 
     def WriteEvents(  # noqa: N802 - the name of the RPC
         self,
@@ -56,7 +62,9 @@ class EventService(event_pb2_grpc.EventServiceServicer):
             writing = _Writing(self._commit, self._clock, context)
             for request in request_iterator:
                 writing.take(request.events)
-            return writing.finish()
+            response = writing.finish()
+        self._observer.events_written(response.accepted, response.duplicates, response.rejected)
+        return response
 
 
 class _Writing:

@@ -1,8 +1,13 @@
-"""Around every RPC: errors become statuses, and messages that cannot be parsed become errors."""
+"""Around every RPC: errors become statuses, messages that cannot be parsed become errors.
+
+The observer hears of every call here, with the code that its caller gets.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -11,7 +16,8 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from recsys.errors import RequestError
-from recsys.serving.status import status_of
+from recsys.serving.observer import Observer
+from recsys.serving.status import code_of, status_of
 
 _Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 _Parse: TypeAlias = Callable[[bytes], Message]
@@ -22,7 +28,14 @@ _MALFORMED: Final = Empty()
 
 
 class StatusInterceptor(grpc.ServerInterceptor):
-    """Maps errors to statuses by the table of `recsys.serving.status`."""
+    """Maps errors to statuses by the table of `recsys.serving.status`.
+
+    Args:
+        observer: Hears of calls.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
     def intercept_service(
         self,
@@ -42,7 +55,8 @@ class StatusInterceptor(grpc.ServerInterceptor):
         wrap = _streaming if handler.response_streaming else _single
         parse = _tolerant(handler.request_deserializer)
         checked = _checked_stream(behaviour) if handler.request_streaming else _checked(behaviour)
-        return make(wrap(checked), parse, handler.response_serializer)
+        call = _Call(self._observer, handler_call_details.method)
+        return make(wrap(checked, call), parse, handler.response_serializer)
 
 
 def _kind_of(handler: grpc.RpcMethodHandler) -> tuple[Callable[..., Any], _Behaviour]:
@@ -77,26 +91,49 @@ def _checked_stream(behaviour: _Behaviour) -> _Behaviour:
     return lambda requests, context: behaviour(map(_check_parsed, requests), context)
 
 
-def _single(behaviour: _Behaviour) -> _Behaviour:
-    def answer(request: Message, context: grpc.ServicerContext) -> Message:
+class _Call:
+    """How calls of one method end."""
+
+    def __init__(self, observer: Observer, method: str) -> None:
+        self._observer = observer
+        self._method = method
+
+    @contextmanager
+    def answering(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Turn what the block raises into the call's status, and tell the observer.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            RpcError: The call ended while its messages were read.
+        """
+        start, code = time.perf_counter(), grpc.StatusCode.OK
+        self._observer.call_began(self._method, context.invocation_metadata())
         try:
-            return behaviour(request, context)
+            yield
         except grpc.RpcError:
             # The call is over: gRPC raised this while its messages were read, and knows it again.
+            code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            return context.abort_with_status(rpc_status.to_status(status_of(error)))
+            code = code_of(error)
+            context.abort_with_status(rpc_status.to_status(status_of(error)))
+        finally:
+            self._observer.call_ended(self._method, code.name, time.perf_counter() - start)
+
+
+def _single(behaviour: _Behaviour, call: _Call) -> _Behaviour:
+    def answer(request: Message, context: grpc.ServicerContext) -> Message:
+        with call.answering(context):
+            return behaviour(request, context)
 
     return answer
 
 
-def _streaming(behaviour: _Behaviour) -> _Behaviour:
+def _streaming(behaviour: _Behaviour, call: _Call) -> _Behaviour:
     def answer(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
-        try:
+        with call.answering(context):
             yield from behaviour(requests, context)
-        except grpc.RpcError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            context.abort_with_status(rpc_status.to_status(status_of(error)))
 
     return answer

@@ -7,6 +7,7 @@ import grpc
 from recsys.bundle.store import BundleInfo
 from recsys.errors import RequestError
 from recsys.serving.admission import Gate
+from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import model_pb2, model_pb2_grpc
 
@@ -19,11 +20,12 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     Args:
         switch: Holds the engine.
+        observer: Hears of calls that are refused.
     """
 
-    def __init__(self, switch: EngineSwitch) -> None:
+    def __init__(self, switch: EngineSwitch, observer: Observer) -> None:
         self._switch = switch
-        self._gate = Gate("models", running=_AT_ONCE, inside=_AT_ONCE)
+        self._gate = Gate("models", running=_AT_ONCE, inside=_AT_ONCE, observer=observer)
 
     def GetActiveModel(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.GetActiveModelRequest, context: grpc.ServicerContext

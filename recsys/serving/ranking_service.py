@@ -10,6 +10,7 @@ from recsys.config import ServingConfig
 from recsys.errors import DeadlineError
 from recsys.serving.admission import Gate
 from recsys.serving.clock import Clock
+from recsys.serving.observer import Observer
 from recsys.serving.ranking_messages import (
     rank_query_of,
     rank_response,
@@ -28,14 +29,18 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         switch: Holds the engine.
         clock: Gives every request its instant.
         config: How many calls run, wait and stream.
+        observer: Hears how requests are answered.
     """
 
-    def __init__(self, switch: EngineSwitch, clock: Clock, config: ServingConfig) -> None:
+    def __init__(
+        self, switch: EngineSwitch, clock: Clock, config: ServingConfig, observer: Observer
+    ) -> None:
         self._switch = switch
         self._clock = clock
-        self._gate = Gate("rank", running=config.threads, inside=config.max_in_flight)
-        n_streams = config.max_streams
-        self._streams = Gate("rank stream", running=n_streams, inside=n_streams)
+        self._observer = observer
+        n_inside, n_streams = config.max_in_flight, config.max_streams
+        self._gate = Gate("rank", running=config.threads, inside=n_inside, observer=observer)
+        self._streams = Gate("rank stream", running=n_streams, inside=n_streams, observer=observer)
 
     def Rank(  # noqa: N802 - the name of the RPC
         self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
@@ -58,7 +63,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         """
         with self._gate.enter(context):
             query = recommend_query_of(request, self._clock.now_us())
-            return recommend_response(self._switch.engine.recommend(query))
+            return recommend_response(self._switch.engine.recommend(query, self._observer))
 
     def RankStream(  # noqa: N802 - the name of the RPC
         self,
@@ -88,7 +93,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
 
     def _rank(self, request: ranking_pb2.RankRequest) -> ranking_pb2.RankResponse:
         query = rank_query_of(request, self._clock.now_us())
-        return rank_response(self._switch.engine.rank(query))
+        return rank_response(self._switch.engine.rank(query, self._observer))
 
 
 def _rank_error(request_id: str, error: Exception) -> ranking_pb2.RankError:

@@ -29,6 +29,7 @@ from recsys.serving.event_service import EventService
 from recsys.serving.interceptor import StatusInterceptor
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
+from recsys.serving.observer import DEAF, Observer
 from recsys.serving.ranking_service import RankingService
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import (
@@ -66,12 +67,14 @@ class Parts:
         bundles: What can be activated.
         writer: Where events become durable; the server closes it.
         clock: The server's time.
+        observer: Hears what the server does.
     """
 
     engine: RankingEngine
     bundles: BundleCatalogue
     writer: EventWriter
     clock: Clock
+    observer: Observer = DEAF
 
 
 class RunningServer:
@@ -90,12 +93,18 @@ class RunningServer:
     def __init__(self, parts: Parts, config: ServingConfig, port: int) -> None:
         _check_host(config)
         self._drain_s = config.drain_s
-        self._server = _make_server(config)
+        self._server = _make_server(config, parts.observer)
         self.address = _listen(self._server, config.host, port)
-        switch = EngineSwitch(parts.engine, parts.bundles)
-        self._commit = GroupCommit(switch, parts.writer, parts.clock, config.group_commit_ms)
+        switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
+        self._commit = GroupCommit(
+            switch,
+            parts.writer,
+            parts.clock,
+            gather_ms=config.group_commit_ms,
+            observer=parts.observer,
+        )
         self._health = health.HealthServicer()
-        self._add_services(switch, parts.clock, config)
+        self._add_services(switch, parts, config)
         self._server.start()
 
     def stop(self) -> None:
@@ -104,30 +113,34 @@ class RunningServer:
         self._server.stop(self._drain_s).wait()
         self._commit.close()
 
-    def _add_services(self, switch: EngineSwitch, clock: Clock, config: ServingConfig) -> None:
-        server = self._server
+    def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
+        server, clock, observer = self._server, parts.clock, parts.observer
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            RankingService(switch, clock, config), server
+            RankingService(switch, clock, config, observer), server
         )
         event_pb2_grpc.add_EventServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            EventService(self._commit, clock, config), server
+            EventService(self._commit, clock, config, observer), server
         )
         model_pb2_grpc.add_ModelServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            ModelService(switch), server
+            ModelService(switch, observer), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(names), server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            _Reflection(names, observer), server
+        )
 
 
 class _Reflection(reflection.ReflectionServicer):
     """Reflection for a few callers at once: each open call holds a thread."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], observer: Observer) -> None:
         super().__init__(names)
-        self._gate = Gate("reflection", running=_REFLECTIONS, inside=_REFLECTIONS)
+        self._gate = Gate(
+            "reflection", running=_REFLECTIONS, inside=_REFLECTIONS, observer=observer
+        )
 
     def ServerReflectionInfo(  # noqa: N802 - the name of the RPC
         self, request_iterator: Iterator[Message], context: grpc.ServicerContext
@@ -200,11 +213,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _make_server(config: ServingConfig) -> grpc.Server:
+def _make_server(config: ServingConfig, observer: Observer) -> grpc.Server:
     n_threads = config.max_in_flight + 2 * config.max_streams + _CONTROL_THREADS
     return grpc.server(
         ThreadPoolExecutor(n_threads, thread_name_prefix="rpc"),
-        interceptors=(StatusInterceptor(),),
+        interceptors=(StatusInterceptor(observer),),
         maximum_concurrent_rpcs=n_threads + _BACKLOG,
         options=(
             ("grpc.so_reuseport", 0),

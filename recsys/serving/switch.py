@@ -7,10 +7,14 @@ store says so durably, do requests go to it; those in flight end where they bega
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 from recsys.bundle.store import BundleInfo
 from recsys.errors import UnknownModelError
 from recsys.serving.contracts import BundleCatalogue, RankingEngine
+from recsys.serving.observer import Observer
+
+_MAIN: Final = "main"
 
 
 class EngineSwitch:
@@ -19,12 +23,15 @@ class EngineSwitch:
     Args:
         engine: Answers first.
         bundles: What can be activated.
+        observer: Hears which bundle answers.
     """
 
-    def __init__(self, engine: RankingEngine, bundles: BundleCatalogue) -> None:
+    def __init__(self, engine: RankingEngine, bundles: BundleCatalogue, observer: Observer) -> None:
         self._engine = engine
         self._bundles = bundles
+        self._observer = observer
         self._switching = threading.Lock()
+        observer.model_active(_MAIN, engine.model_version)
 
     @property
     def engine(self) -> RankingEngine:
@@ -54,7 +61,7 @@ class EngineSwitch:
                 raise UnknownModelError(version, known)
             successor = self._successor(version)
             self._bundles.activate(version)
-            self._engine = successor
+            self._take_over(successor)
 
     def roll_back(self) -> None:
         """Let the bundle answer that was active before.
@@ -67,7 +74,12 @@ class EngineSwitch:
             successor = self._engine if version is None else self._successor(version)
             rolled_back = self._bundles.roll_back()
             # Somebody else may have switched the store while the bundle was loading.
-            self._engine = successor if rolled_back == version else self._successor(rolled_back)
+            is_same = rolled_back == version
+            self._take_over(successor if is_same else self._successor(rolled_back))
+
+    def _take_over(self, engine: RankingEngine) -> None:
+        self._engine = engine
+        self._observer.model_active(_MAIN, engine.model_version)
 
     def _successor(self, version: str) -> RankingEngine:
         if version == self._engine.model_version:

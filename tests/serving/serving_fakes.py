@@ -13,6 +13,7 @@ import grpc
 from recsys.bundle.store import BundleInfo
 from recsys.config import ServingConfig
 from recsys.errors import BundleError, LogError
+from recsys.pipeline.observing import SILENT
 from recsys.pipeline.requests import (
     Contribution,
     Explanation,
@@ -22,6 +23,7 @@ from recsys.pipeline.requests import (
 )
 from recsys.schema import InteractionEvent, ItemEvent
 from recsys.serving.clock import SystemClock
+from recsys.serving.observer import DEAF
 from recsys.serving.server import Parts, RunningServer
 
 MADE_AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -68,12 +70,12 @@ class FakeEngine:
         if isinstance(event, ItemEvent):
             self.state.items[event.item_id] = event.attributes
 
-    def rank(self, query):
+    def rank(self, query, observer=SILENT):
         check_rank(query)
         self.before_rank(query)
         return self._answer(query, query.item_ids, query.top_k)
 
-    def recommend(self, query):
+    def recommend(self, query, observer=SILENT):
         check_recommend(query)
         return self._answer(query, list(self.state.items), query.top_k or 20)
 
@@ -151,13 +153,14 @@ class FakeWriter:
 
 
 @contextlib.contextmanager
-def running(engine=None, *, writer=None, bundles=None, clock=None, **config):
+def running(engine=None, *, writer=None, bundles=None, clock=None, observer=DEAF, **config):
     """Run a real server on a free port and give it, its address and a channel to it."""
     parts = Parts(
         engine=engine or FakeEngine(),
         bundles=bundles or FakeBundles("v1", "v2", "damaged"),
         writer=writer or FakeWriter(),
         clock=clock or SystemClock(),
+        observer=observer,
     )
     server = RunningServer(parts, ServingConfig(drain_s=5.0, **config), 0)
     with grpc.insecure_channel(server.address) as channel:

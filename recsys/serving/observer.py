@@ -1,0 +1,83 @@
+"""What the server tells of itself: plain calls that do nothing by default.
+
+The core calls these and knows nothing of Prometheus, OpenTelemetry or log lines; whoever wants to
+know overrides them. No call carries ids, attributes or other data of callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from recsys.pipeline.observing import RequestObserver
+
+
+class Observer(RequestObserver):
+    """Hears of calls, events, queues and models; this one is deaf.
+
+    A call is handled in one thread from `call_began` to `call_ended`, so what the engine tells in
+    between belongs to it. Calls must not raise, and must be cheap.
+    """
+
+    def call_began(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Hear that an RPC came in.
+
+        Args:
+            method: Such as `/recsys.v1.RankingService/Rank`; known to the server.
+            metadata: As the caller sent it.
+        """
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """Hear that an RPC was answered.
+
+        Args:
+            method: As for `call_began`.
+            code: Name of the canonical code, such as `OK`.
+            seconds: Since `call_began`.
+        """
+
+    def shed(self, what: str, reason: str) -> None:
+        """Hear that work was refused before it was begun.
+
+        Args:
+            what: Sort of work, such as `rank`.
+            reason: `full` or `deadline`.
+        """
+
+    def queued(self, what: str, change: int) -> None:
+        """Hear that work began or ceased to be at work or wait for its turn.
+
+        Args:
+            what: Sort of work, such as `rank`, or `events` waiting for the disk.
+            change: How many more; negative: fewer.
+        """
+
+    def events_written(self, accepted: int, duplicates: int, rejected: int) -> None:
+        """Hear what became of the events of one call."""
+
+    def committed(self, n_events: int, seconds: float) -> None:
+        """Hear that a group of events became durable and visible.
+
+        Args:
+            n_events: New ones.
+            seconds: From the first write to the last acknowledgement.
+        """
+
+    def followed(self, follower: str, lag_s: float) -> None:
+        """Hear how far this process is behind the events of another one.
+
+        Args:
+            follower: Name of the spool that is followed.
+            lag_s: Age of its oldest event that is not in the state here; 0: none.
+        """
+
+    def model_active(self, name: str, version: str) -> None:
+        """Hear that a bundle answers from now on.
+
+        Args:
+            name: Of the slot, such as `main` or `shadow`.
+            version: Of the bundle.
+        """
+
+
+DEAF: Final = Observer()

@@ -58,13 +58,13 @@ class SpoolDamagedError(RecsysError):
 
 
 class PluginError(RecsysError):
-    """A plugin failed to load, or broke its contract; names plugin, hook and cause."""
+    """A plugin failed to load, or broke its contract; names plugin, hook and cause in one line."""
 
     def __init__(self, plugin: str, hook: str, cause: str) -> None:
         self.plugin = plugin
         self.hook = hook
-        self.cause = cause
-        super().__init__(f"plugin {plugin}, {hook}: {cause}")
+        self.cause = next(iter(cause.strip().splitlines()), "no message")
+        super().__init__(f"plugin {plugin}, {hook}: {self.cause}")
 
 
 class TrainingError(RecsysError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,9 @@ from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate, Feature
+
+#: What evaluating an expression may raise: polars' errors and, where it calls Python, any other.
+EXPRESSION_FAILURES: Final = (Exception, pl.exceptions.PanicException)
 
 _SCOPES = ("item.", "user.", "context.")
 
@@ -109,12 +113,17 @@ class FeaturePlan:
             float32 (n_candidates,) by column name.
 
         Raises:
-            PluginError: A model returned another shape than it should have.
+            PluginError: A model failed or returned another shape than it should have.
         """
         columns: dict[str, NDArray[np.float32]] = {}
         for name, model in fitted.items():
             batch = self.scoring_batch(self.models[name], slates, reader)
-            found = model.score(batch)
+            try:
+                found = model.score(batch)
+            except Exception as error:
+                # A model is code of a plugin: whatever it raises is that plugin's failure.
+                cause = f"{type(error).__name__}: {error}"
+                raise PluginError(name, "FittedFeatureModel.score", cause) from error
             expected = (len(slates.items), len(model.columns))
             if found.shape != expected:
                 cause = f"returned shape {found.shape}; expected {expected}"
@@ -155,6 +164,31 @@ class FeaturePlan:
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
+    def matrix_without_failing(
+        self, slates: Slates, reader: StateReader, scores: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], list[PluginError]]:
+        """Compute all features as `matrix` does; a plugin that fails loses its own columns only.
+
+        A failing plugin costs one more pass over the others; without one nothing is added.
+
+        Returns:
+            The matrix, NaN in every column of a plugin that failed, and one error per such plugin.
+
+        Raises:
+            PluginError: Features fail together that do not fail alone, so nobody can be named.
+        """
+        try:
+            return self.matrix(slates, reader, scores), []
+        except PluginError as error:
+            others = [f.name for f in self.features if self.owners[f.name] != error.plugin]
+            if len(others) == len(self.features):
+                raise
+            smaller = self.only(others)
+            matrix = np.full((len(slates.items), len(self.features)), np.nan, dtype=np.float32)
+            kept, failures = smaller.matrix_without_failing(slates, reader, scores)
+            matrix[:, [self.names.index(name) for name in others]] = kept
+            return matrix, [error, *failures]
+
     def keep_mask(
         self, exprs: Sequence[pl.Expr], slates: Slates, reader: StateReader
     ) -> NDArray[np.bool_]:
@@ -185,7 +219,7 @@ class FeaturePlan:
         data = pl.DataFrame([frame.series(name) for name in sorted(names | {REQUEST})])
         try:
             selected = data.select(_numeric(feature) for feature in features)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except EXPRESSION_FAILURES as error:
             raise self._culprit(data, features) from error
         if selected.height != data.height:
             raise self._culprit(data, features)
@@ -201,8 +235,9 @@ class FeaturePlan:
             hook = f"feature {feature.name}"
             try:
                 found = data.select(_numeric(feature))
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-                return PluginError(self.owners[feature.name], hook, str(error).split("\n")[0])
+            except EXPRESSION_FAILURES as error:
+                cause = f"{type(error).__name__}: {error}"
+                return PluginError(self.owners[feature.name], hook, cause)
             if found.height not in {1, data.height}:
                 cause = f"returned shape {found.shape}; expected {(data.height, 1)}"
                 return PluginError(self.owners[feature.name], hook, cause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError
 from recsys.features.online import OnlineState
+from recsys.features.plan import EXPRESSION_FAILURES
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, SourceView
 from recsys.pipeline.requests import RecommendQuery
@@ -18,9 +20,22 @@ from recsys.pipeline.requests import RecommendQuery
 POOL_SIZE = 500
 
 
+@dataclass(slots=True)
+class Found:
+    """Candidates of one recommendation.
+
+    Args:
+        rows: int32 (<= pool size,): item rows, each once.
+        failures: Of sources and filters, by name; each was left out.
+    """
+
+    rows: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    failures: dict[str, PluginError] = field(default_factory=dict)
+
+
 def find_candidates(
     scorer: Scorer, state: OnlineState, request: Slates, query: RecommendQuery
-) -> NDArray[np.int32]:
+) -> Found:
     """Collect what the sources propose and take out what must not be recommended.
 
     Sources take turns, best proposals first, so that none can crowd out another. Each is asked for
@@ -33,34 +48,45 @@ def find_candidates(
         query: What is excluded and how many are wanted.
 
     Returns:
-        int32 (<= pool size,): item rows, each once.
+        The candidates; a source or filter that fails is left out and named.
     """
+    found = Found()
     pool = max(POOL_SIZE, query.top_k)
     view = _view(scorer, state, request)
     excluded = set(state.items.rows(query.exclude_item_ids).tolist()) | {None}
     wanted = 2 * pool + len(query.exclude_item_ids)
     while True:
-        lists = [_propose(source, view, wanted) for source in scorer.capabilities.sources]
+        lists = [_propose(source, view, wanted, found) for source in scorer.capabilities.sources]
         taking_turns = chain.from_iterable(zip_longest(*lists))
         rows = [row for row in dict.fromkeys(taking_turns) if row not in excluded]
-        kept = _filtered(scorer, state, request, np.array(rows, dtype=np.int32))
-        exhausted = all(len(found) < wanted for found in lists)
-        if exhausted or len(kept) >= query.top_k:
-            return kept[:pool]
+        found.rows = np.array(rows, dtype=np.int32)
+        _apply_filters(scorer, state, request, found)
+        exhausted = all(len(proposed) < wanted for proposed in lists)
+        if exhausted or len(found.rows) >= query.top_k:
+            found.rows = found.rows[:pool]
+            return found
         # A user who acted on most of what was proposed: look further down the same lists.
         wanted *= 4
 
 
-def _filtered(
-    scorer: Scorer, state: OnlineState, request: Slates, rows: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: Found) -> None:
     filters = scorer.capabilities.filters
-    if not filters or not len(rows):
-        return rows
+    if not filters or not len(found.rows):
+        return
     context = request.context[0] if request.context else None
-    slates = one_slate(int(request.users[0]), int(request.as_of[0]), rows, context)
-    kept = scorer.capabilities.plan.keep_mask([f.keep for f in filters], slates, state)
-    return rows[kept]
+    slates = one_slate(int(request.users[0]), int(request.as_of[0]), found.rows, context)
+    plan = scorer.capabilities.plan
+    try:
+        kept = plan.keep_mask([f.keep for f in filters], slates, state)
+    except EXPRESSION_FAILURES:
+        kept = np.ones(len(found.rows), dtype=np.bool_)
+        for rule in filters:
+            try:
+                kept &= plan.keep_mask([rule.keep], slates, state)
+            except EXPRESSION_FAILURES as error:
+                cause = f"{type(error).__name__}: {error}"
+                found.failures[rule.name] = PluginError(rule.name, "keep", cause)
+    found.rows = found.rows[kept]
 
 
 def _view(scorer: Scorer, state: OnlineState, request: Slates) -> SourceView:
@@ -83,8 +109,14 @@ def _view(scorer: Scorer, state: OnlineState, request: Slates) -> SourceView:
     )
 
 
-def _propose(source: CandidateSource, view: SourceView, n: int) -> list[int]:
-    found = source.propose(view, n)
-    if found.ndim != 1 or len(found) > n:
-        raise PluginError(source.name, "propose", f"returned shape {found.shape}; expected ({n},)")
-    return [int(row) for row in found]
+def _propose(source: CandidateSource, view: SourceView, n: int, found: Found) -> list[int]:
+    try:
+        proposed = source.propose(view, n)
+        cause = "" if proposed.ndim == 1 else f"returned shape {proposed.shape}; expected ({n},)"
+        rows = [int(row) for row in proposed.flat][:n]
+    except Exception as error:  # noqa: BLE001 - a source is a plugin's code: the others go on
+        cause, rows = f"{type(error).__name__}: {error}", []
+    if cause:
+        found.failures[source.name] = PluginError(source.name, "propose", cause)
+        return []
+    return rows

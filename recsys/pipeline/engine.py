@@ -182,11 +182,14 @@ class Engine:
             since = observer.stage("wait", since)
             nothing = np.zeros(0, dtype=np.int32)
             request = self._slates(query.user_id, query.as_of, nothing, query.context)
-            rows = find_candidates(self._scorer, self._state, request, query)
-            slates = self._slates(query.user_id, query.as_of, rows, query.context)
+            found = find_candidates(self._scorer, self._state, request, query)
+            slates = self._slates(query.user_id, query.as_of, found.rows, query.context)
             observer.stage("candidates", since)
             table = self._matrix(slates, observer)
-            item_ids = [self._state.items.ids[row] for row in rows.tolist()]
+            item_ids = [self._state.items.ids[row] for row in found.rows.tolist()]
+        table.warnings.extend(
+            _failed(error, "candidates", observer) for error in found.failures.values()
+        )
         return self._answer(query, item_ids, table, observer)
 
     def user_ids(self) -> list[str]:
@@ -252,21 +255,18 @@ class Engine:
 
     def _matrix(self, slates: Slates, observer: RequestObserver) -> _Table:
         plan, contents = self._scorer.plan, self._scorer.contents
+        warnings: list[str] = []
         since = observer.now()
         try:
-            scores = plan.scores(slates, self._state, contents.models)
-            since = observer.stage("models", since)
-            matrix = plan.matrix(slates, self._state, scores)
-            observer.stage("features", since)
-            return _Table(matrix, contents.ranker, [])
+            scores, ranker = plan.scores(slates, self._state, contents.models), contents.ranker
         except PluginError as error:
-            observer.degraded("feature_models")
-            fallback = plan.without_models()
-            # The cause may quote data; it is for the operator's log, not for the caller.
-            _log.warning("feature_models_failed", plugin=error.plugin, cause=error.cause)
-            warning = f"ranked without feature models: {error.plugin} failed"
-            matrix = fallback.matrix(slates, self._state, {})
-            return _Table(matrix, contents.fallback, [warning])
+            plan, scores, ranker = plan.without_models(), {}, contents.fallback
+            warnings.append(_failed(error, "feature_models", observer))
+        since = observer.stage("models", since)
+        matrix, failures = plan.matrix_without_failing(slates, self._state, scores)
+        warnings += [_failed(error, "columns", observer) for error in failures]
+        observer.stage("features", since)
+        return _Table(matrix, ranker, warnings)
 
     def _answer(
         self,
@@ -294,6 +294,23 @@ class Engine:
             explanations=explanations,
             warnings=table.warnings,
         )
+
+
+def _failed(error: PluginError, lost: str, observer: RequestObserver) -> str:
+    """Tell the observer and the operator's log of a plugin that failed.
+
+    Returns:
+        What the caller hears: not the cause, which may quote data.
+    """
+    observer.plugin_failed(error.plugin)
+    observer.degraded(lost)
+    _log.warning("plugin_failed", plugin=error.plugin, hook=error.hook, cause=error.cause)
+    without = {
+        "feature_models": "feature models",
+        "columns": "the columns of a plugin",
+        "candidates": "a source or filter",
+    }
+    return f"answered without {without[lost]}: {error.plugin} failed"
 
 
 def load_engine(workspace: Workspace, version: str | None = None) -> Engine:

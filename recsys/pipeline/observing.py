@@ -52,6 +52,13 @@ class RequestObserver:
         del plugin
         return since
 
+    def plugin_failed(self, plugin: str) -> None:
+        """Hear that a plugin (or its model, source or filter) failed and was left out.
+
+        Args:
+            plugin: Its name.
+        """
+
     def scored(self, matrix: NDArray[np.float32], scores: NDArray[np.float64]) -> None:
         """Hear of the scores of one request; must not write to the arrays.
 

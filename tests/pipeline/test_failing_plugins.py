@@ -1,0 +1,130 @@
+"""A plugin that fails while serving costs its own columns; the request is answered all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.hookspecs import Filter
+from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.observing import SILENT, RequestObserver
+from recsys.pipeline.requests import RankQuery, RecommendQuery
+
+ITEMS = [f"item{number}" for number in range(20)]
+
+
+@pytest.fixture
+def engine(plain_workspace, monkeypatch) -> Engine:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+    return load_engine(plain_workspace)
+
+
+def breaks(values: pl.Series) -> pl.Series:
+    raise RuntimeError("price service down\nsecond line")  # noqa: TRY003 - as plugins do
+
+
+def wrong_type(values: pl.Series) -> pl.Series:
+    return pl.Series(["a", "b"] * (len(values) // 2))
+
+
+BROKEN = {
+    "raises": pl.col("as_of").map_batches(breaks, return_dtype=pl.Float64),
+    "wrong rows": pl.col("as_of").head(2),
+    "wrong type": pl.col("as_of").map_batches(wrong_type, return_dtype=pl.String),
+}
+
+
+def with_broken_feature(engine: Engine, plugin: str, expr: pl.Expr) -> set[str]:
+    """Replace the last feature of a plugin; gives the names of all its columns."""
+    scorer = engine._scorer
+    features = list(scorer.plan.features)
+    mine = {name for name, owner in scorer.plan.owners.items() if owner == plugin}
+    last = max(i for i, feature in enumerate(features) if feature.name in mine)
+    features[last] = replace(features[last], expr=expr)
+    engine._scorer = replace(scorer, plan=replace(scorer.plan, features=tuple(features)))
+    return mine
+
+
+class Hears(RequestObserver):
+    def __init__(self) -> None:
+        self.failed = []
+        self.reasons = []
+
+    def plugin_failed(self, plugin):
+        self.failed.append(plugin)
+
+    def degraded(self, reason):
+        self.reasons.append(reason)
+
+
+def rank(engine: Engine, observer: RequestObserver = SILENT):
+    query = RankQuery("user0", ITEMS, engine.now("log"), explain_top_k=3)
+    return engine.rank(query, observer)
+
+
+@pytest.mark.parametrize("expr", BROKEN.values(), ids=BROKEN.keys())
+def test_the_columns_of_a_failing_plugin_are_missing_and_all_others_stay(engine, expr) -> None:
+    whole = {e.item_id: e for e in rank(engine).explanations}
+    lost = with_broken_feature(engine, "popularity", expr)
+    answer = rank(engine)
+    assert sorted(answer.item_ids) == sorted(ITEMS)
+    assert np.isfinite(answer.scores).all()
+    assert answer.warnings == ["answered without the columns of a plugin: popularity failed"]
+    for explanation in answer.explanations:
+        values = {part.feature: part.value for part in explanation.contributions}
+        assert all(np.isnan(values[name]) for name in lost)
+        if explanation.item_id in whole:
+            before = {p.feature: p.value for p in whole[explanation.item_id].contributions}
+            same = [name for name in values if name not in lost]
+            np.testing.assert_array_equal(
+                [values[name] for name in same], [before[name] for name in same]
+            )
+
+
+def test_two_failing_plugins_are_both_named_and_the_request_is_answered(engine) -> None:
+    with_broken_feature(engine, "popularity", BROKEN["raises"])
+    with_broken_feature(engine, "recency", BROKEN["wrong rows"])
+    observer = Hears()
+    answer = rank(engine, observer)
+    assert observer.failed == ["popularity", "recency"]
+    assert set(observer.reasons) == {"columns"}
+    assert len(answer.item_ids) == len(ITEMS)
+    assert [w.split(": ")[1] for w in answer.warnings] == ["popularity failed", "recency failed"]
+
+
+class BrokenSource:
+    name = "broken"
+
+    def aggregates(self):
+        return ()
+
+    def propose(self, view, n):
+        raise KeyError(view)
+
+
+class WrongSource(BrokenSource):
+    name = "wrong"
+
+    def propose(self, view, n):
+        return np.zeros((2, 2), dtype=np.int32)
+
+
+def test_failing_sources_and_filters_are_left_out_of_a_recommendation(engine) -> None:
+    before = engine.recommend(RecommendQuery("user0", engine.now("log")))
+    capabilities = engine._scorer.capabilities
+    broken = replace(
+        capabilities,
+        sources=(BrokenSource(), WrongSource(), *capabilities.sources),
+        filters=(*capabilities.filters, Filter(name="bad", keep=BROKEN["raises"])),
+    )
+    engine._scorer = replace(engine._scorer, capabilities=broken)
+    answer = engine.recommend(RecommendQuery("user0", engine.now("log")))
+    assert answer.item_ids == before.item_ids
+    assert [w.split(": ")[1] for w in answer.warnings] == [
+        "broken failed",
+        "wrong failed",
+        "bad failed",
+    ]

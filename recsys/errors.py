@@ -51,9 +51,9 @@ class LogError(RecsysError):
 class SpoolDamagedError(RecsysError):
     """A complete line of a spool file does not carry what was written."""
 
-    def __init__(self, path: Path, line: int, found: str) -> None:
+    def __init__(self, path: Path, position: int, found: str) -> None:
         super().__init__(
-            f"spool {path}, line {line}: {found}; expected a record whose checksum matches"
+            f"spool {path}, byte {position}: {found}; expected a record whose checksum matches"
         )
 
 

@@ -7,6 +7,8 @@ again, finds their ids known, and removes the files.
 from __future__ import annotations
 
 import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,8 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from recsys.config import LogConfig
+from recsys.events.following import FOLLOWERS, KEPT_S
 from recsys.events.frames import KINDS, FrameBuilder, Kind
 from recsys.events.spool import (
+    FOLDED_SUFFIX,
     OPENING_SUFFIX,
     read_spool_files,
     spool_files,
@@ -36,7 +40,8 @@ class MergeReport:
     Args:
         read: Events in the spool.
         new: Events that the tables did not have, by table.
-        files_removed: Files whose writer is gone.
+        files_removed: Files whose writer is gone; while servers follow the spool they are kept
+            for a minute more under another name, and removed by a later merge.
         files_kept: Files that a live writer may append to; they are folded as far as they go.
     """
 
@@ -110,11 +115,41 @@ def _locked(path: Path) -> Iterator[bool]:
 
 
 def _remove(folder: Path, complete: list[Path]) -> None:
-    for path in complete:
-        path.unlink()
+    with _alone(folder) as is_alone:
+        if is_alone:
+            for path in [*complete, *folder.glob(f"*{FOLDED_SUFFIX}")]:
+                path.unlink()
+        else:
+            _set_aside(folder, complete)
     for path in folder.glob(f"*{OPENING_SUFFIX}"):
         # Gone already where its writer has just given it its name.
         with suppress(FileNotFoundError), _locked(path) as is_leftover:
             if is_leftover:
                 path.unlink()
     sync_folder(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keep followers from starting while files are removed.
+
+    Yields:
+        Whether nobody follows the spool.
+    """
+    path = folder / FOLLOWERS
+    if not path.exists():
+        # Who starts now reads the log afterwards, and the tables hold what is removed.
+        yield True
+        return
+    with _locked(path) as is_alone:
+        yield is_alone
+
+
+def _set_aside(folder: Path, complete: list[Path]) -> None:
+    """Keep what was folded now for those who follow; remove what they had time enough to read."""
+    for path in folder.glob(f"*{FOLDED_SUFFIX}"):
+        if time.time() - path.stat().st_mtime > KEPT_S:
+            path.unlink()
+    for path in complete:
+        os.utime(path)
+        path.rename(path.with_suffix(FOLDED_SUFFIX))

@@ -79,6 +79,28 @@ def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
     return _snapshot({kind: _first(stored[kind].vstack(spooled[kind])) for kind in KINDS})
 
 
+def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> LogSnapshot:
+    """Copy from the tables what became visible after an instant; the spool is left out.
+
+    Args:
+        config: The log; a missing one is empty.
+        after_us: The instant, microseconds.
+        wait_s: How long to wait for a process that writes the tables, seconds.
+
+    Returns:
+        The rows.
+
+    Raises:
+        LogError: The log cannot be opened, or is damaged.
+    """
+    from recsys.events.warehouse import open_warehouse
+
+    if not Path(config.path).exists():
+        return snapshot_of(())
+    with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
+        return _snapshot({kind: warehouse.read(kind, after_us) for kind in KINDS})
+
+
 def first_visible(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep of each event id the row that was visible first, of equals the first in the frame.
 

@@ -2,7 +2,8 @@
 
 One append-only file per process; one record per line: CRC-32 of the JSON in hexadecimal, a space,
 the JSON of a `VisibleEvent`. A writer holds a lock on its file for as long as it lives, so that a
-merge can tell files that may grow from files that are complete.
+merge can tell files that may grow from files that are complete, and tells readers how far the file
+is durable (`durable_end`): nobody reads further.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from typing import BinaryIO, Final
 from recsys.config import LogConfig
 from recsys.errors import EventError, LogError, SpoolDamagedError
 from recsys.events.codec import decode_visible_event, encode_visible_event
+from recsys.events.durable_end import durable_end, hold_all, release_to
 from recsys.schema import VisibleEvent
 
 SUFFIX: Final = ".log"
+#: What a merge has folded, kept for a while for followers that have not read it to the end.
+FOLDED_SUFFIX: Final = ".folded"
 OPENING_SUFFIX: Final = ".opening"
 _FILE_BYTES: Final = 64 * 1024 * 1024
 _CRC_DIGITS: Final = 8
@@ -58,6 +62,8 @@ class SpoolWriter:
     """
 
     def __init__(self, folder: Path, *, file_bytes: int = _FILE_BYTES) -> None:
+        #: In the names of all files of this writer.
+        self.token = secrets.token_hex(6)
         self._folder = folder
         self._file_bytes = file_bytes
         self._lock = threading.Lock()
@@ -113,7 +119,7 @@ class SpoolWriter:
 
     def _open(self) -> int:
         if self._file is None:
-            self._file = _create(self._folder)
+            self._file = _create(self._folder, self.token)
             self._written = self._synced = 0
         return self._file
 
@@ -127,6 +133,7 @@ class SpoolWriter:
             self._lost = error
             raise
         self._synced = self._written
+        release_to(self._file, self._synced)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -153,40 +160,6 @@ class SpoolWriter:
         return LogError(
             self._folder, error.strerror or "cannot be written", "a spool that can be written"
         )
-
-
-class SpoolReader:
-    """Follows a spool: each call gives what was appended by any process since the last one.
-
-    Args:
-        folder: The spool; it may not exist yet.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._offsets: dict[Path, tuple[int, int]] = {}
-
-    def read(self) -> list[VisibleEvent]:
-        """Read what is new.
-
-        Returns:
-            In order of `visible_at`; events may come that the tables know already.
-        """
-        files = spool_files(self._folder)
-        new = [self._read_file(path) for path in files]
-        self._offsets = {path: at for path, at in self._offsets.items() if path in set(files)}
-        return list(heapq.merge(*new, key=_visible_at))
-
-    def _read_file(self, path: Path) -> list[VisibleEvent]:
-        offset, n_lines = self._offsets.get(path, (0, 0))
-        events: list[VisibleEvent] = []
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            file.seek(offset)
-            for event, n_bytes in _records(file, path, n_lines):
-                events.append(event)
-                offset += n_bytes
-            self._offsets[path] = (offset, n_lines + len(events))
-        return events
 
 
 def read_spool(folder: Path) -> Iterator[VisibleEvent]:
@@ -217,21 +190,41 @@ def read_spool_files(files: Iterable[Path]) -> Iterator[VisibleEvent]:
 
 def _file_events(path: Path) -> Iterator[VisibleEvent]:
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        for event, _ in _records(file, path, 0):
-            yield event
+        end, _ = durable_end(file.fileno())
+        for position, line in _lines(file, end):
+            yield read_record(line, path, position)
 
 
-def _records(file: BinaryIO, path: Path, n_lines: int) -> Iterator[tuple[VisibleEvent, int]]:
-    for number, line in enumerate(file, start=n_lines + 1):
-        if not line.endswith(b"\n"):
+def _lines(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    for line in file:
+        if not line.endswith(b"\n") or position + len(line) > end:
             return
-        checksum, json = line[:_CRC_DIGITS], line[_CRC_DIGITS + 1 : -1]
-        if line[_CRC_DIGITS:_HEAD_BYTES] != b" " or checksum != _checksum(json):
-            raise SpoolDamagedError(path, number, "a line with another checksum")
-        try:
-            yield decode_visible_event(json), len(line)
-        except EventError as error:
-            raise SpoolDamagedError(path, number, str(error)) from error
+        yield position, line
+        position += len(line)
+
+
+def read_record(line: bytes, path: Path, position: int) -> VisibleEvent:
+    """Read one complete line of a spool file.
+
+    Args:
+        line: With its end.
+        path: Of the file, for errors.
+        position: Where the line begins, in bytes.
+
+    Returns:
+        The event.
+
+    Raises:
+        SpoolDamagedError: The line is not what was written.
+    """
+    checksum, json = line[:_CRC_DIGITS], line[_CRC_DIGITS + 1 : -1]
+    if line[_CRC_DIGITS:_HEAD_BYTES] != b" " or checksum != _checksum(json):
+        raise SpoolDamagedError(path, position, "a line with another checksum")
+    try:
+        return decode_visible_event(json)
+    except EventError as error:
+        raise SpoolDamagedError(path, position, str(error)) from error
 
 
 def _line(visible: VisibleEvent) -> bytes:
@@ -247,7 +240,7 @@ def _visible_at(visible: VisibleEvent) -> int:
     return visible.visible_at
 
 
-def _create(folder: Path) -> int:
+def _create(folder: Path, token: str) -> int:
     """Begin a file and lock it; it gets its name last, so that no merge takes it for a dead one.
 
     Returns:
@@ -257,11 +250,12 @@ def _create(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     while True:
-        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{time.time_ns():020d}-{os.getpid()}-{token}"
         opening = folder / f"{name}{OPENING_SUFFIX}"
         file = os.open(opening, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold_all(file)
             opening.rename(folder / f"{name}{SUFFIX}")
             sync_folder(folder)
         except (BlockingIOError, FileNotFoundError):

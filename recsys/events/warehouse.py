@@ -126,8 +126,12 @@ class Warehouse:
             self._connection.unregister(_BATCH)
         return int(counted[0])
 
-    def read(self, kind: Kind) -> pl.DataFrame:
-        """Copy a whole table.
+    def read(self, kind: Kind, after_us: int | None = None) -> pl.DataFrame:
+        """Copy a table.
+
+        Args:
+            kind: Which one.
+            after_us: Only what became visible after this instant, microseconds; None: all of it.
 
         Returns:
             A frame with the columns of `SCHEMAS`, in no particular order.
@@ -139,7 +143,8 @@ class Warehouse:
             f"{name}::VARCHAR AS {name}" if dtype == pl.String() else name
             for name, dtype in SCHEMAS[kind].items()
         )
-        return self.query(f"SELECT {columns} FROM {kind}").cast(SCHEMAS[kind])
+        where, parameters = ("", []) if after_us is None else (" WHERE visible_at > ?", [after_us])
+        return self.query(f"SELECT {columns} FROM {kind}{where}", parameters).cast(SCHEMAS[kind])
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
         """Run a query and copy its result.

@@ -39,6 +39,9 @@ class PluginsConfig(Section):
 
     folder: str = "plugins"
     disabled: tuple[str, ...] = ()
+    budget_s: float = Field(
+        default=30.0, gt=0, description="how long an import or one call of a hook may take"
+    )
 
 
 class LabelsConfig(Section):

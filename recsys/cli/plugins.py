@@ -24,7 +24,8 @@ def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
     opened = open_folder(workspace)
     config = opened.config
     snapshot = read_snapshot(opened.log_config)
-    plugins = load_plugins(opened.folder / config.plugins.folder, config.plugins.disabled)
+    folder = opened.folder / config.plugins.folder
+    plugins = load_plugins(folder, config.plugins.disabled, config.plugins.budget_s)
     profile = profile_log(snapshot, encode_log(snapshot))
     offers = {offer.plugin: offer for offer in ask_plugins(plugins, config, profile).offers}
     if as_json:

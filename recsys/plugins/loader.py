@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +16,10 @@ import pluggy
 
 from recsys import hookspecs
 from recsys.errors import PluginError
+from recsys.plugins.watchdog import run_within
 
 ENTRY_POINT_GROUP: Final = "recsys.plugins"
+DEFAULT_BUDGET_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,30 @@ class LoadedPlugin:
     module: Any
 
 
-def load_plugins(folder: Path | None, disabled: tuple[str, ...] = ()) -> list[LoadedPlugin]:
+def load_plugins(
+    folder: Path | None, disabled: tuple[str, ...] = (), budget_s: float = DEFAULT_BUDGET_S
+) -> list[LoadedPlugin]:
     """Load every plugin that is not disabled.
 
     Args:
         folder: Drop-in folder; every `*.py` in it whose name does not start with an underscore is a
             plugin. None or a missing folder has none.
         disabled: Names that are passed over.
+        budget_s: Seconds that the import of one plugin may take.
 
     Returns:
         Plugins in alphabetical order, installed ones first.
 
     Raises:
-        PluginError: One fails to import, has a name that is taken, or implements an unknown hook.
+        PluginError: One fails to import or does not end in time, has a name that is taken, or
+            implements an unknown hook.
     """
     plugins: list[LoadedPlugin] = []
     seen: dict[str, str] = {}
-    for plugin in [*_installed(disabled), *_dropped_in(folder, disabled)]:
+    for plugin in [
+        *_installed(disabled, budget_s),
+        *_dropped_in(folder, disabled, budget_s),
+    ]:
         if plugin.name in seen:
             cause = f"found a second plugin of this name in {plugin.origin}"
             raise PluginError(plugin.name, "load", f"{cause}; the first is {seen[plugin.name]}")
@@ -62,17 +72,11 @@ def load_plugins(folder: Path | None, disabled: tuple[str, ...] = ()) -> list[Lo
     return plugins
 
 
-def _installed(disabled: tuple[str, ...]) -> Iterator[LoadedPlugin]:
+def _installed(disabled: tuple[str, ...], budget_s: float) -> Iterator[LoadedPlugin]:
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
         if point.name not in disabled:
-            yield LoadedPlugin(point.name, _origin(point), _version(point), _load_point(point))
-
-
-def _load_point(point: EntryPoint) -> Any:  # noqa: ANN401 - a plugin is any object with hooks
-    try:
-        return point.load()
-    except Exception as error:
-        raise PluginError(point.name, "load", _cause(error)) from error
+            module = run_within(budget_s, point.name, "load", point.load)
+            yield LoadedPlugin(point.name, _origin(point), _version(point), module)
 
 
 def _origin(point: EntryPoint) -> str:
@@ -83,12 +87,15 @@ def _version(point: EntryPoint) -> str:
     return version(point.dist.name) if point.dist else ""
 
 
-def _dropped_in(folder: Path | None, disabled: tuple[str, ...]) -> Iterator[LoadedPlugin]:
+def _dropped_in(
+    folder: Path | None, disabled: tuple[str, ...], budget_s: float
+) -> Iterator[LoadedPlugin]:
     if folder is None or not folder.is_dir():
         return
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("_") and path.stem not in disabled:
-            yield LoadedPlugin(path.stem, str(path), _file_version(path), _load_file(path))
+            module = run_within(budget_s, path.stem, "load", partial(_load_file, path))
+            yield LoadedPlugin(path.stem, str(path), _file_version(path), module)
 
 
 def _file_version(path: Path) -> str:
@@ -106,14 +113,10 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException:
         del sys.modules[name]
-        raise PluginError(path.stem, "load", _cause(error)) from error
+        raise
     return module
-
-
-def _cause(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
 def _check_hooks(plugin: LoadedPlugin) -> None:

@@ -6,8 +6,9 @@ calling them one by one lets the error name plugin, hook and cause.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 from recsys.hookspecs import CandidateSource, Filter
 from recsys.plugins.loader import LoadedPlugin, load_plugins
+from recsys.plugins.probing import probe_features
+from recsys.plugins.watchdog import run_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ def load_capabilities(workspace: Path, config: Config, profile: LogProfile) -> C
     Raises:
         PluginError: A plugin fails to load, fails in a hook, or clashes with another.
     """
-    plugins = load_plugins(workspace / config.plugins.folder, config.plugins.disabled)
+    plugins = load_plugins(
+        workspace / config.plugins.folder, config.plugins.disabled, config.plugins.budget_s
+    )
     return ask_plugins(plugins, config, profile)
 
 
@@ -65,8 +70,8 @@ def ask_plugins(
         All capabilities.
 
     Raises:
-        PluginError: A hook raised, returned something else than its contract says, or plugins
-            clash.
+        PluginError: A hook raised, did not end in time or returned something else than its
+            contract says, a feature is not a number per candidate, or plugins clash.
     """
     offers: list[Offer] = []
     sources: list[CandidateSource] = []
@@ -90,13 +95,19 @@ def ask_plugins(
             extra += [(plugin.name, a) for a in part.aggregates()]
         for rule in mine_filters:
             extra += [(plugin.name, a) for a in rule.aggregates]
+    plan = make_plan(profile, offers, extra)
+    probe_features(plan, config.plugins.budget_s)
     return Capabilities(
         plugins={plugin.name: plugin.version for plugin in plugins},
-        plan=make_plan(profile, offers, extra),
+        plan=plan,
         sources=tuple(sources),
         filters=tuple(filters),
         offers=tuple(offers),
     )
+
+
+def _listed(function: Callable[..., Iterable[Any]], arguments: list[Any]) -> list[Any]:
+    return list(function(*arguments))
 
 
 class _Asker:
@@ -104,6 +115,7 @@ class _Asker:
 
     def __init__(self, plugin: LoadedPlugin, config: Config, profile: LogProfile) -> None:
         self._plugin = plugin
+        self._budget_s = config.plugins.budget_s
         self._arguments = {
             "config": config,
             "profile": profile,
@@ -118,11 +130,8 @@ class _Asker:
         found: list[Any] = []
         for implementation in getattr(self._hook, hook).get_hookimpls():
             arguments = [self._arguments[name] for name in implementation.argnames]
-            try:
-                parts = list(implementation.function(*arguments))
-            except Exception as error:
-                cause = f"{type(error).__name__}: {error}"
-                raise PluginError(self._plugin.name, hook, cause) from error
+            call = partial(_listed, implementation.function, arguments)
+            parts = run_within(self._budget_s, self._plugin.name, hook, call)
             for part in parts:
                 self._check_kind(hook, part, kind)
             found += parts

@@ -1,0 +1,96 @@
+"""Plugins that are wrong, one for each way of being wrong, and what must be said of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD = """
+import time
+import polars as pl
+from recsys.features.vocabulary import Feature, count
+from recsys.hookspecs import hookimpl
+
+@hookimpl
+def recsys_aggregates():
+    return [count("bad_actions", "*", by="item")]
+"""
+FEATURE = """
+@hookimpl
+def recsys_features():
+    return [Feature(name="fine", expr=pl.col("bad_actions")), Feature(name="bad", expr={})]
+"""
+
+
+@dataclass
+class Bad:
+    """A plugin's text, and a pattern for the one line that is said of it."""
+
+    text: str
+    said: str
+
+
+def feature(expr: str) -> str:
+    return HEAD + FEATURE.format(expr)
+
+
+#: Known without looking at any data.
+AT_LOAD = {
+    "raises when imported": Bad(HEAD + "\n1 / 0", "load: ZeroDivisionError: division by zero"),
+    "exits when imported": Bad(HEAD + "\nraise SystemExit(3)", "load: SystemExit: 3"),
+    "imports something missing": Bad(
+        "import pricing_service", "load: ModuleNotFoundError: No module named 'pricing_service'"
+    ),
+    "hangs when imported": Bad(
+        HEAD + "\nwhile True:\n    time.sleep(0.01)",
+        r"load: took longer than 0.5 s; it was at bad.py, line \d+",
+    ),
+    "hangs in a hook": Bad(
+        feature("pl.col('bad_actions')").replace(
+            "    return [Feature", "    while True: time.sleep(0.01)\n    return [Feature"
+        ),
+        r"recsys_features: took longer than 0.5 s; it was at bad.py, line \d+",
+    ),
+    "raises in a hook": Bad(
+        feature("pl.col('bad_actions')").replace(
+            "    return [Feature", "    raise RuntimeError('no\\n prices')\n    return [Feature"
+        ),
+        "recsys_features: RuntimeError: no$",
+    ),
+    "hangs in an expression": Bad(
+        HEAD
+        + "def wait(values):\n    while True: time.sleep(0.01)\n"
+        + FEATURE.format("pl.col('bad_actions').map_batches(wait, return_dtype=pl.Float64)"),
+        "recsys_features: took longer than 0.5 s; it was at bad.py, line",
+    ),
+    "too few rows": Bad(
+        feature("pl.col('bad_actions').drop_nulls()"),
+        "recsys_features: feature bad returns 4 rows for 5 candidates; expected one per",
+    ),
+    "one row": Bad(
+        feature("pl.col('bad_actions').max()"),
+        "recsys_features: feature bad is one value for the whole list; expected one per cand",
+    ),
+    "text": Bad(
+        feature("pl.col('bad_actions').cast(pl.String)"),
+        "recsys_features: feature bad is of type String; expected a number or boolean",
+    ),
+    "an expression that does not fit its column": Bad(
+        feature("pl.col('bad_actions').str.to_lowercase()"),
+        "recsys_features: feature bad cannot be evaluated: ",
+    ),
+    "NaN for everybody": Bad(
+        feature("pl.col('bad_actions') * float('nan')"),
+        "recsys_features: feature bad is NaN or infinite for every candidate; expected numbers",
+    ),
+    "a name that is taken": Bad(
+        feature("pl.col('bad_actions')").replace('"fine"', '"item_actions"'),
+        "recsys_features: feature item_actions is offered by plugin popularity too",
+    ),
+    "no record of the contract": Bad(
+        feature("pl.col('bad_actions')").replace('Feature(name="fine", expr', "dict(name"),
+        "recsys_features: returned a .*; expected Feature with a name",
+    ),
+}
+AT_LOAD["no record of the contract"].text = HEAD + (
+    "@hookimpl\ndef recsys_features():\n    return [dict(name='bad')]\n"
+)

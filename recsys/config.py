@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,8 @@ from pydantic_settings import (
 from recsys.errors import ConfigError
 
 CONFIG_NAME = "recsys.toml"
+
+S = TypeVar("S", bound="Section")
 
 
 class Section(BaseModel):
@@ -188,10 +190,30 @@ def load_config(folder: Path) -> Config:
     try:
         return Config(**raw)
     except ValidationError as error:
-        raise ConfigError(str(path), [_problem(detail) for detail in error.errors()]) from error
+        raise ConfigError(str(path), [_problem(e, Config) for e in error.errors()]) from error
 
 
-def _problem(detail: ErrorDetails) -> str:
+def parse_settings(kind: type[S], settings: dict[str, Any]) -> S:
+    """Read a plugin's own table `[settings.NAME]`, typed and closed as the rest of the file is.
+
+    Args:
+        kind: The table: its keys, their types and defaults.
+        settings: As it stands in the file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: A key is unknown or has a bad value; lists all, on one line.
+    """
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        problems = [_problem(detail, kind) for detail in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def _problem(detail: ErrorDetails, root: type[BaseModel]) -> str:
     """Say one problem with its key, what was found and what was expected.
 
     Returns:
@@ -201,18 +223,20 @@ def _problem(detail: ErrorDetails) -> str:
     key = ".".join(location)
     if detail["type"] != "extra_forbidden":
         return f"{key}: found {detail['input']!r}; {detail['msg'].lower()}"
-    close = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(
+        location[-1], _known_keys(location[:-1], root), n=1, cutoff=0.5
+    )
     hint = f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
     return f"{key}: unknown key{hint}"
 
 
-def _known_keys(parents: list[str]) -> list[str]:
+def _known_keys(parents: list[str], root: type[BaseModel]) -> list[str]:
     """List the keys of the section that a path of parents leads to.
 
     Returns:
         Field names; empty where the path leads to no section.
     """
-    section: type[BaseModel] = Config
+    section = root
     for parent in parents:
         annotation = section.model_fields[parent].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -1,6 +1,6 @@
 """The candidate frame: named columns that expressions are written over.
 
-A column is an aggregate, `as_of`, a score of a feature model, or an attribute: `item.NAME`,
+A column is an aggregate, `as_of`, an id, a score of a feature model, or an attribute: `item.NAME`,
 `user.NAME`, `context.NAME`. Numeric columns are gathered with numpy; text becomes a polars column
 only when an expression asks for it.
 """
@@ -20,6 +20,9 @@ from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate
 
 AS_OF = "as_of"
+#: Ids as text; null where no event has named them yet.
+ITEM_ID = "item_id"
+USER_ID = "user_id"
 #: Number of the request that a candidate belongs to; list-wise expressions are evaluated per
 #: request.
 REQUEST = "request"
@@ -61,10 +64,11 @@ class Frame:
             return self._attribute(scope, attribute)
         if scope == "context" and attribute:
             return self._context(attribute)
-        if name == REQUEST:
-            return pl.Series(name, np.repeat(np.arange(len(self.slates)), self.slates.sizes))
-        if name == AS_OF:
-            return pl.Series(name, np.array(self.slates.spread(self.slates.as_of)))
+        if name in {ITEM_ID, USER_ID}:
+            return self._ids(name)
+        if name in {REQUEST, AS_OF}:
+            values = self.slates.as_of if name == AS_OF else np.arange(len(self.slates))
+            return pl.Series(name, np.array(self.slates.spread(values)))
         raise KeyError(name)
 
     def series(self, name: str) -> pl.Series:
@@ -77,6 +81,13 @@ class Frame:
         if isinstance(column, pl.Series):
             return column.alias(name)
         return pl.Series(name, column, nan_to_null=True)
+
+    def _ids(self, name: str) -> pl.Series:
+        of_users = name == USER_ID
+        ids = (self.reader.users if of_users else self.reader.items).ids
+        rows = self.slates.spread(self.slates.users) if of_users else self.slates.items
+        found = [ids[row] if row >= 0 else None for row in rows.tolist()]
+        return pl.Series(name, found, dtype=pl.String)
 
     def _attribute(self, scope: str, name: str) -> NDArray[np.float64] | pl.Series:
         if scope == "item":

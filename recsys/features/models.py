@@ -7,7 +7,7 @@ score is made of what was known of the item at that time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -60,11 +60,13 @@ class ScoringBatch:
             an item about which nothing is known.
         offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
         histories: By name of a `last_items` aggregate.
+        context: Request attributes, one dictionary per request; empty when there are none at all.
     """
 
     versions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     histories: Mapping[str, Histories]
+    context: Sequence[Attributes] = ()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.errors import PluginError
-from recsys.features.frame import AS_OF, REQUEST, Frame
+from recsys.features.frame import AS_OF, ITEM_ID, REQUEST, USER_ID, Frame
 from recsys.features.keys import parse_key
 from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch
 from recsys.features.profile import LogProfile
@@ -102,7 +102,8 @@ class FeaturePlan:
             Version rows and histories of all requests.
         """
         histories = {a.name: reader.histories(a, slates) for a in model.aggregates()}
-        return ScoringBatch(reader.item_versions(slates), slates.offsets, histories)
+        versions = reader.item_versions(slates)
+        return ScoringBatch(versions, slates.offsets, histories, slates.context)
 
     def scores(
         self, slates: Slates, reader: StateReader, fitted: Mapping[str, FittedFeatureModel]
@@ -151,16 +152,22 @@ class FeaturePlan:
         frame = Frame(slates, reader, self.aggregates, self.profile, self._complete(scores, n_rows))
         matrix = np.empty((n_rows, len(self.features)), dtype=np.float32, order="F")
         derived: list[tuple[int, Feature]] = []
+        of_requests: list[tuple[int, Feature]] = []
         for position, feature in enumerate(self.features):
             name = plain_column(feature.expr)
             column = frame.column(name) if name else None
             if isinstance(column, np.ndarray):
                 matrix[:, position] = column
             else:
-                derived.append((position, feature))
+                (of_requests if feature.per_request else derived).append((position, feature))
         if derived:
             for (position, _), values in zip(derived, self._select(frame, derived), strict=True):
                 matrix[:, position] = values
+        if of_requests:
+            heads = Frame(slates.heads(), reader, self.aggregates, self.profile, {})
+            found = self._select(heads, of_requests)
+            for (position, _), values in zip(of_requests, found, strict=True):
+                matrix[:, position] = slates.spread(values)
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
@@ -218,7 +225,8 @@ class FeaturePlan:
         names = {name for f in features for name in f.expr.meta.root_names()}
         data = pl.DataFrame([frame.series(name) for name in sorted(names | {REQUEST})])
         try:
-            selected = data.select(_numeric(feature) for feature in features)
+            alone = len(frame.slates) == 1
+            selected = data.select(_numeric(feature, alone=alone) for feature in features)
         except EXPRESSION_FAILURES as error:
             raise self._culprit(data, features) from error
         if selected.height != data.height:
@@ -234,7 +242,7 @@ class FeaturePlan:
         for feature in features:
             hook = f"feature {feature.name}"
             try:
-                found = data.select(_numeric(feature))
+                found = data.select(_numeric(feature, alone=False))
             except EXPRESSION_FAILURES as error:
                 cause = f"{type(error).__name__}: {error}"
                 return PluginError(self.owners[feature.name], hook, cause)
@@ -245,8 +253,10 @@ class FeaturePlan:
         return PluginError("unknown", "features", f"fail together but not alone: {names}")
 
 
-def _numeric(feature: Feature) -> pl.Expr:
-    expr = feature.expr.over(REQUEST) if feature.listwise else feature.expr
+def _numeric(feature: Feature, *, alone: bool) -> pl.Expr:
+    # A single request is its own group; grouping it costs more than most expressions.
+    grouped = feature.listwise and not alone
+    expr = feature.expr.over(REQUEST) if grouped else feature.expr
     return expr.cast(pl.Float32).alias(feature.name)
 
 
@@ -285,13 +295,15 @@ def make_plan(
     owners: dict[str, str] = {}
     features: list[Feature] = []
     models = {model.name: model for offer in offers for model in offer.models}
-    known = {*aggregates, AS_OF, *(c for model in models.values() for c in model.columns)}
+    known = {AS_OF, ITEM_ID, USER_ID, *(c for model in models.values() for c in model.columns)}
+    known |= aggregates.keys()
     for offer in offers:
         for feature in offer.features:
             if feature.name in owners:
                 cause = f"feature {feature.name} is offered by plugin {owners[feature.name]} too"
                 raise PluginError(offer.plugin, "recsys_features", cause)
             _check_columns(offer.plugin, feature, known)
+            _check_scope(offer.plugin, feature, aggregates)
             owners[feature.name] = offer.plugin
             features.append(feature)
     return FeaturePlan(profile, tuple(features), owners, aggregates, models)
@@ -321,4 +333,20 @@ def _check_columns(plugin: str, feature: Feature, known: set[str]) -> None:
         if name not in known and not name.startswith(_SCOPES):
             expected = "an aggregate of a plugin, item.NAME, user.NAME, context.NAME or as_of"
             cause = f"feature {feature.name} reads column {name!r}; expected {expected}"
+            raise PluginError(plugin, "recsys_features", cause)
+
+
+def _check_scope(plugin: str, feature: Feature, aggregates: Mapping[str, Aggregate]) -> None:
+    if not feature.per_request:
+        return
+    if feature.listwise:
+        cause = f"feature {feature.name} is per_request and listwise; expected one at most"
+        raise PluginError(plugin, "recsys_features", cause)
+    for name in feature.expr.meta.root_names():
+        of_request = name in {AS_OF, USER_ID} or name.startswith(("user.", "context."))
+        if name in aggregates:
+            part = aggregates[name].by.rpartition("*")[2]
+            of_request = part != "item" and not part.startswith("item.")
+        if not of_request:
+            cause = f"feature {feature.name} is per_request and reads {name!r} of the candidate"
             raise PluginError(plugin, "recsys_features", cause)

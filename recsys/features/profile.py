@@ -6,7 +6,8 @@ exactly what training saw.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -15,7 +16,12 @@ from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog
 from recsys.features.entities import Entities
-from recsys.schema import Attributes, AttributeValue
+from recsys.schema import MICROSECONDS, Attributes, AttributeValue
+
+#: Distinct values of one attribute that are counted.
+_MOST_DISTINCT = 100_000
+#: Frequent values of one attribute that are named.
+_MOST_FREQUENT = 32
 
 Kind: TypeAlias = Literal["number", "boolean", "string", "strings", "numbers"]
 
@@ -30,6 +36,8 @@ class AttributeProfile:
         n_distinct: Distinct values (of lists: distinct elements), counted up to 100,000.
         n_values: Values (of lists: elements) in all.
         mean_words: Words per value, 0 for numbers and booleans.
+        frequent: The most frequent texts (of lists: elements), most frequent first, 32 at most and
+            only those that occur twice; empty for numbers and booleans.
     """
 
     kind: Kind
@@ -37,6 +45,7 @@ class AttributeProfile:
     n_distinct: int
     n_values: int
     mean_words: float
+    frequent: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> bool:
@@ -61,6 +70,7 @@ class LogProfile:
         n_items: Items that any event names.
         n_users: Users that any event names.
         n_impressions: Lists shown; 0 for a log of interactions only.
+        span_s: Seconds from the first impression or interaction to the last.
     """
 
     items: dict[str, AttributeProfile] = field(default_factory=dict)
@@ -70,6 +80,7 @@ class LogProfile:
     n_items: int = 0
     n_users: int = 0
     n_impressions: int = 0
+    span_s: float = 0.0
 
 
 def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
@@ -88,7 +99,13 @@ def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
         n_items=len(log.items.ids),
         n_users=len(log.users.ids),
         n_impressions=snapshot.impressions.height,
+        span_s=_span_s(log),
     )
+
+
+def _span_s(log: EncodedLog) -> float:
+    occurred = log.actions.occurred
+    return float(occurred.max() - occurred.min()) / MICROSECONDS if len(occurred) else 0.0
 
 
 def _all_attributes(entities: Entities) -> Iterable[Attributes]:
@@ -100,7 +117,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.kinds: dict[Kind, int] = defaultdict(int)
-        self.distinct: set[str] = set()
+        self.distinct: Counter[str] = Counter()
         self.n_values = 0
         self.n_words = 0
 
@@ -108,19 +125,27 @@ class _Tally:
         self.kinds[_kind(value)] += 1
         for part in value if isinstance(value, list) else [value]:
             self.n_values += 1
-            if len(self.distinct) < 100_000:
-                self.distinct.add(str(part))
+            text = str(part)
+            if len(self.distinct) < _MOST_DISTINCT or text in self.distinct:
+                self.distinct[text] += 1
             if isinstance(part, str):
                 self.n_words += len(part.split())
 
     def profile(self) -> AttributeProfile:
+        kind = max(self.kinds, key=lambda kind: self.kinds[kind])
         return AttributeProfile(
-            kind=max(self.kinds, key=lambda kind: self.kinds[kind]),
+            kind=kind,
             n_present=sum(self.kinds.values()),
             n_distinct=len(self.distinct),
             n_values=self.n_values,
             mean_words=self.n_words / max(self.n_values, 1),
+            frequent=self._frequent() if kind in {"string", "strings"} else (),
         )
+
+    def _frequent(self) -> tuple[str, ...]:
+        # Ties go by the alphabet, so that the same values in another order make the same columns.
+        often = [(-count, text) for text, count in self.distinct.items() if count > 1]
+        return tuple(text for _, text in heapq.nsmallest(_MOST_FREQUENT, often))
 
 
 def profile_attributes(rows: Iterable[Attributes]) -> dict[str, AttributeProfile]:

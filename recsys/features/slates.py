@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.features.entities import UNKNOWN
 from recsys.schema import Attributes
 
 
@@ -46,6 +47,20 @@ class Slates:
         if len(self) == 1:
             return np.broadcast_to(values[0], (len(self.items), *values.shape[1:]))
         return np.repeat(values, self.sizes, axis=0)
+
+    def heads(self) -> Slates:
+        """Stand for each request by one candidate about which nothing is known.
+
+        Returns:
+            As many requests, of one candidate each: what is read is of the request alone.
+        """
+        return Slates(
+            users=self.users,
+            as_of=self.as_of,
+            items=np.full(len(self), UNKNOWN, dtype=np.int32),
+            offsets=np.arange(len(self) + 1, dtype=np.int64),
+            context=self.context,
+        )
 
     def alone(self, candidate: int) -> Slates:
         """Keep one candidate of a batch of a single request.

@@ -65,14 +65,20 @@ class Feature:
     Args:
         name: Column name in the ranker; unique over all plugins.
         expr: Expression over aggregate names, `item.<attribute>`, `user.<attribute>`,
-            `context.<attribute>`, `as_of` (microseconds) and columns of feature models.
+            `context.<attribute>`, `as_of` (microseconds), `item_id`, `user_id` and columns of
+            feature models.
         listwise: The value depends on which other candidates are in the list.
+        per_request: The value is one for all candidates of a request: the expression reads only
+            `user.`, `context.`, `as_of`, `user_id` and aggregates whose key has no part of the
+            candidate, is evaluated on one row per request and then repeated. For text above all:
+            a user agent is read once and not 500 times.
         description: One line for people who read an explanation.
     """
 
     name: str
     expr: pl.Expr
     listwise: bool = False
+    per_request: bool = False
     description: str = ""
 
 

@@ -11,10 +11,10 @@ from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.offline import OfflineReader
 from recsys.features.plan import Offer, make_plan
-from recsys.features.profile import profile_log
+from recsys.features.profile import LogProfile, profile_log
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import Feature
-from recsys.schema import ImpressionEvent, ItemEvent, UserEvent, VisibleEvent
+from recsys.features.vocabulary import Feature, count
+from recsys.schema import IMPRESSION, ImpressionEvent, ItemEvent, UserEvent, VisibleEvent
 
 EVENTS = [
     VisibleEvent(ItemEvent("v1", 1, "a", {"price": 2.5, "tags": ["x", "y"], "sold": True}), 1),
@@ -91,3 +91,61 @@ def test_a_model_column_that_was_not_computed_is_missing(reader) -> None:
     plan = plan_of(reader, Feature(name="price", expr=pl.col("item.price")))
     assert plan.without_models().names == ("price",)
     assert plan.only(["price"]).names == ("price",)
+
+
+def test_a_value_of_the_request_is_computed_once_and_spread(reader) -> None:
+    heights: list[int] = []
+
+    def length(texts: pl.Series) -> pl.Series:
+        heights.append(len(texts))
+        return texts.str.len_chars()
+
+    expr = pl.col("context.query").map_batches(length, return_dtype=pl.UInt32)
+    query = Feature(name="query", expr=expr, per_request=True)
+    day = Feature(name="day", expr=pl.col("as_of") // 3, per_request=True)
+    country = Feature(name="country", expr=pl.col("user.country") == "nl", per_request=True)
+    plan = plan_of(reader, query, day, country)
+    found = plan.matrix(slates_of(reader, ["a", "b", "a"], ["a"]), reader, {})
+    assert found.tolist() == [[5.0, 3.0, 1.0]] * 4
+    assert heights == [2]
+
+
+@pytest.mark.parametrize(
+    ("feature", "cause"),
+    [
+        (
+            Feature(name="f", expr=pl.col("item.price") * 2, per_request=True),
+            "f is per_request and reads 'item.price' of the candidate",
+        ),
+        (
+            Feature(name="f", expr=pl.col("as_of") * 2, per_request=True, listwise=True),
+            "f is per_request and listwise",
+        ),
+    ],
+)
+def test_a_value_of_the_request_must_not_read_the_candidate(reader, feature, cause) -> None:
+    with pytest.raises(PluginError, match=cause):
+        plan_of(reader, feature)
+
+
+def test_an_aggregate_of_the_request_may_be_read_and_one_of_the_candidate_not(reader) -> None:
+    twice = Feature(name="twice", expr=pl.col("shows") * 2, per_request=True)
+    for by, allowed in {
+        "user": True,
+        "global": True,
+        "item": False,
+        "user*item.tags": False,
+    }.items():
+        offer = Offer("mine", (count("shows", IMPRESSION, by=by),), (twice,))
+        if allowed:
+            plan = make_plan(LogProfile(), [offer])
+            assert plan.matrix(slates_of(reader, ["a", "b"]), reader, {}).tolist() == [[4.0]] * 2
+        else:
+            with pytest.raises(PluginError, match="reads 'shows' of the candidate"):
+                make_plan(LogProfile(), [offer])
+
+
+def test_ids_are_columns_and_missing_where_no_event_named_them(reader) -> None:
+    assert compute(reader, pl.col("item_id") == "a", ["a", "b"]) == [1.0, 0.0]
+    assert compute(reader, pl.col("user_id") == "u", ["a"]) == [1.0]
+    assert np.isnan(compute(reader, pl.col("item_id") == "a", ["unknown"])).all()

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import Config
+from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel, FittedFeatureModel, Histories
 from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
@@ -157,5 +158,18 @@ def recsys_filters(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Fi
 
     Returns:
         Filters.
+    """
+    return ()
+
+
+@_hookspec
+def recsys_event_importers(settings: dict[str, Any]) -> Sequence[EventImporter]:
+    """Offer formats that `recsys events import` reads.
+
+    Args:
+        settings: The plugin's own table of the configuration.
+
+    Returns:
+        Importers; their names are unique over all plugins.
     """
     return ()

@@ -21,12 +21,17 @@ def import_files(
     sources: Annotated[list[Path], typer.Argument(help="Files or folders of events.")],
     workspace: WorkspaceOption = Path(),
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record.")] = False,
+    format_name: Annotated[
+        str, typer.Option("--format", help="Of an importer; empty: each file is recognised.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Import JSON lines (ours or Metarank's; plain, gzip, zstd) and Parquet into the log."""
+    """Import JSON lines (ours or Metarank's; plain, gzip, zstd), Parquet and known data sets."""
     from recsys.cli.output import print_json
 
-    report = import_with_progress(open_folder(workspace), sources, strict=strict)
+    report = import_with_progress(
+        open_folder(workspace), sources, strict=strict, format_name=format_name
+    )
     if as_json:
         print_json(report)
     else:
@@ -36,7 +41,7 @@ def import_files(
 
 
 def import_with_progress(
-    workspace: Workspace, sources: list[Path], *, strict: bool = False
+    workspace: Workspace, sources: list[Path], *, strict: bool = False, format_name: str = ""
 ) -> ImportReport:
     """Import files while a progress bar runs.
 
@@ -44,13 +49,17 @@ def import_with_progress(
         What the import found.
     """
     from recsys.cli.output import progress_lines
+    from recsys.events.formats import Formats
     from recsys.events.importing import import_events
+    from recsys.plugins.registry import load_importers
 
+    formats = Formats(load_importers(workspace.folder, workspace.config), format_name)
     with progress_lines() as progress:
         return import_events(
             workspace.log_config,
             sources,
             rejects=workspace.reports / "rejects.jsonl",
+            formats=formats,
             strict=strict,
             progress=lambda done, total: progress("importing (bytes)", done, total),
         )
@@ -65,6 +74,11 @@ def print_import(report: ImportReport) -> None:
         for kind, found in report.kinds.items()
     ]
     print_table("Imported", ("table", "read", "new", "known already"), rows)
+    for reason, n_records in report.left_out.most_common():
+        typer.echo(f"left out {n_records:,}: {reason}")
+    if report.passed_over:
+        names = ", ".join(path.name for path in report.passed_over)
+        typer.echo(f"passed over, of another format: {names}")
     for reason, n_records in report.rejected.most_common():
         typer.echo(f"rejected {n_records:,}: {reason}")
     if report.rejects:

@@ -20,10 +20,10 @@ import zstandard
 from recsys.config import LogConfig
 from recsys.errors import EventError, ImportStoppedError
 from recsys.events.checks import check_event
+from recsys.events.formats import OWN, Formats, plan_files
 from recsys.events.frames import KINDS, FrameBuilder, Kind
-from recsys.events.parquet import ParquetReader
 from recsys.events.rejects import RejectsFile
-from recsys.events.sources import LineReader, Record, find_files, packing_of
+from recsys.events.sources import LeftOut, Record, RecordReader
 from recsys.events.warehouse import Warehouse, open_warehouse
 
 #: Called with bytes done and bytes in all, as the files are on disk.
@@ -73,6 +73,8 @@ class ImportReport:
     Args:
         kinds: Counts by table.
         rejected: Number of records by reason.
+        left_out: Number of good records that are no events by the rules of their format, by reason.
+        passed_over: Files of folders that are not of the format of the others.
         broken: Why a file could not be read to its end, by file; what came before was imported.
         rejects: Where the rejected records were written; None: there were none.
     """
@@ -81,6 +83,8 @@ class ImportReport:
         default_factory=lambda: {kind: KindCount() for kind in KINDS}
     )
     rejected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    passed_over: list[Path] = field(default_factory=list)
     broken: dict[Path, str] = field(default_factory=dict)
     rejects: Path | None = None
 
@@ -99,6 +103,7 @@ def import_events(
     sources: list[Path],
     *,
     rejects: Path,
+    formats: Formats = OWN,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -108,6 +113,7 @@ def import_events(
         config: The log; made where it is missing.
         sources: Files, and folders that stand for their files.
         rejects: File for the records that are not acceptable; replaced at the end if there are any.
+        formats: Beside the project's own.
         strict: Stop at the first bad record or file; earlier batches stay.
         progress: Called now and then, and at the end.
 
@@ -115,16 +121,17 @@ def import_events(
         What was found and done.
 
     Raises:
-        LogError: A source is missing, or the log cannot be opened or written.
+        LogError: A source is missing or of another format, or the log cannot be opened or written.
         ImportStoppedError: Strict, and a record or file is bad.
     """
-    files = find_files(sources)
-    meter = _Meter(files, progress)
+    plan = plan_files(sources, formats)
+    meter = _Meter(list(plan.readers), progress)
     with open_warehouse(config) as warehouse, RejectsFile(rejects) as rejected:
         run = _Import(warehouse, rejected, strict=strict, meter=meter)
-        for path in files:
-            run.import_file(path)
+        for path, reader in plan.readers.items():
+            run.import_file(path, reader)
         run.flush()
+    run.report.passed_over = plan.passed_over
     run.report.rejects = rejected.path_written
     meter.end()
     return run.report
@@ -165,10 +172,9 @@ class _Import:
         self._batch = FrameBuilder()
         self._n_bytes = 0
 
-    def import_file(self, path: Path) -> None:
+    def import_file(self, path: Path, reader: RecordReader) -> None:
         number = 0
         try:
-            reader = ParquetReader(path) if packing_of(path) == "parquet" else LineReader(path)
             for record in reader.records():
                 number = record.number
                 self._take(path, record)
@@ -192,6 +198,9 @@ class _Import:
         event = record.event
         if isinstance(event, EventError):
             return self._reject(path, record, event)
+        if isinstance(event, LeftOut):
+            self.report.left_out[event.reason] += 1
+            return None
         try:
             check_event(event, now_us=self._now_us)
         except EventError as error:

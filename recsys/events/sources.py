@@ -6,7 +6,7 @@ import gzip
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import zstandard
 
@@ -67,24 +67,42 @@ def packing_of(path: Path) -> Packing:
     return next((packing for magic, packing in _MAGIC if head.startswith(magic)), "plain")
 
 
+class LeftOut(NamedTuple):
+    """A good line or row that is no event by the rules of its format, such as a cancelled order."""
+
+    reason: str
+
+
 class Record(NamedTuple):
-    """One line or row of a file.
+    """What one line or row of a file says; a line of several events is as many records.
 
     Args:
-        number: From 1.
+        number: Of the line or row, from 1.
         event: What it says, not yet checked, or why it says nothing.
         raw: The line or row itself.
         n_bytes: About how large it is.
     """
 
     number: int
-    event: Event | EventError
+    event: Event | EventError | LeftOut
     raw: bytes | Mapping[str, Any]
     n_bytes: int
 
 
-class LineReader:
-    """Records of a plain, gzip or zstd file of JSON lines, the project's own and Metarank's.
+class RecordReader(Protocol):
+    """Reads the records of one file, front to back."""
+
+    def bytes_done(self) -> int:
+        """Count the bytes of the file, as it is on disk, that were read so far."""
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """Read the records."""
+        ...
+
+
+class TextFile:
+    """Lines of a plain, gzip or zstd file.
 
     Args:
         path: The file.
@@ -102,16 +120,13 @@ class LineReader:
         """
         return self._file.tell() if self._file and not self._file.closed else 0
 
-    def records(self) -> Iterator[Record]:
+    def lines(self) -> Iterator[tuple[int, bytes]]:
         """Read the lines; empty ones are passed over.
 
         Yields:
-            One record per line.
+            Number from 1, and the line without its end; of a line that is too long only the first
+            `MAX_LINE_BYTES + 1` bytes.
         """
-        for number, line in self._lines():
-            yield Record(number, _event_or_error(line), line, len(line))
-
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
         packing = packing_of(self._path)
         with self._path.open("rb") as file:
             self._file = file
@@ -123,14 +138,52 @@ class LineReader:
                         _skip_line(reader)
                     if number == 1:
                         line = line.removeprefix(_BYTE_ORDER_MARK)
-                    if len(line) > MAX_LINE_BYTES or (line := line.strip()):
-                        yield number, line
+                    if len(line) > MAX_LINE_BYTES or line.strip():
+                        yield number, line.rstrip(b"\r\n")
+
+
+class LineReader:
+    """Records of a plain, gzip or zstd file of JSON lines, the project's own and Metarank's.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._text = TextFile(path)
+
+    def bytes_done(self) -> int:
+        """Count the bytes of the file, as it is on disk, that were read so far.
+
+        Returns:
+            Zero before the first line.
+        """
+        return self._text.bytes_done()
+
+    def records(self) -> Iterator[Record]:
+        """Read the lines; empty ones are passed over.
+
+        Yields:
+            One record per line.
+        """
+        for number, line in self._text.lines():
+            yield Record(number, _event_or_error(line), line, len(line))
+
+
+def check_length(line: bytes) -> None:
+    """Refuse a line that was cut because it is too long.
+
+    Raises:
+        EventError: It is.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise EventError(reason=f"is too long; expected at most {MAX_LINE_BYTES} bytes")
 
 
 def _event_or_error(line: bytes) -> Event | EventError:
     try:
-        if len(line) > MAX_LINE_BYTES:
-            return EventError(f"is too long; expected at most {MAX_LINE_BYTES} bytes")
+        check_length(line)
+        line = line.strip()
         return decode_metarank_line(line) if is_metarank_line(line) else decode_event(line)
     except EventError as error:
         return error

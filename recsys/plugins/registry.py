@@ -17,6 +17,7 @@ import pluggy
 from recsys import hookspecs
 from recsys.config import Config
 from recsys.errors import PluginError
+from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel
 from recsys.features.plan import FeaturePlan, Offer, make_plan
 from recsys.features.profile import LogProfile
@@ -108,6 +109,28 @@ def ask_plugins(
 
 def _listed(function: Callable[..., Iterable[Any]], arguments: list[Any]) -> list[Any]:
     return list(function(*arguments))
+
+
+def load_importers(workspace: Path, config: Config) -> tuple[EventImporter, ...]:
+    """Load the plugins of a workspace and ask for formats of event files.
+
+    Returns:
+        All importers.
+
+    Raises:
+        PluginError: A plugin fails to load or in the hook, or two importers have one name.
+    """
+    owners: dict[str, str] = {}
+    importers: list[EventImporter] = []
+    hook = "recsys_event_importers"
+    for plugin in load_plugins(workspace / config.plugins.folder, config.plugins.disabled):
+        for importer in _Asker(plugin, config, LogProfile())(hook, EventImporter):
+            if importer.name in owners:
+                cause = f"format {importer.name} is offered by {owners[importer.name]} too"
+                raise PluginError(plugin.name, hook, cause)
+            owners[importer.name] = plugin.name
+            importers.append(importer)
+    return tuple(importers)
 
 
 class _Asker:

@@ -1,0 +1,131 @@
+"""Formats of event files: the contract of importers, and who reads which file.
+
+A format is recognised by the first line or the columns of a file, never by its name. In a folder
+where an importer recognises a file, files that nobody recognises (a licence, embeddings) are passed
+over; elsewhere they are read as the project's own formats, which say what is wrong with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from recsys.errors import LogError
+from recsys.events.readers import first_line, parquet_columns
+from recsys.events.sources import LineReader, RecordReader, find_files, packing_of
+
+
+class EventImporter(Protocol):
+    """Reads a format that is not the project's own."""
+
+    @property
+    def name(self) -> str:
+        """What `--format` calls it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Which files it reads, in a few words."""
+        ...
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a file is of this format, by its first line or its columns."""
+        ...
+
+    def reader(self, path: Path) -> RecordReader:
+        """Read a file that was recognised; it may look at its siblings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Formats beside the project's own.
+
+    Args:
+        importers: All that there are; their names are unique.
+        name: Of the one that must read all files; empty: the one that recognises a file.
+    """
+
+    importers: Sequence[EventImporter] = ()
+    name: str = ""
+
+
+#: The project's own formats alone.
+OWN: Final = Formats()
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """Who reads which file.
+
+    Args:
+        readers: A reader by file, in the order of the import.
+        passed_over: Files of folders that are not of the format.
+    """
+
+    readers: dict[Path, RecordReader]
+    passed_over: list[Path]
+
+
+def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
+    """Find the files of an import and choose who reads each.
+
+    Args:
+        sources: Files, and folders that stand for their files.
+        formats: Beside the project's own.
+
+    Returns:
+        The plan.
+
+    Raises:
+        LogError: A source is missing, a named format does not exist or fits no file, or two
+            importers recognise the same file.
+    """
+    importers = [_named(formats, sources)] if formats.name else formats.importers
+    plan = FilePlan({}, [])
+    for source in sources:
+        chosen = {path: _recognised(path, importers) for path in find_files([source])}
+        if formats.name and not any(chosen.values()):
+            raise LogError(source, f"nothing of format {formats.name}", importers[0].description)
+        folders = {path.parent for path, importer in chosen.items() if importer}
+        for path, importer in chosen.items():
+            if importer:
+                plan.readers[path] = importer.reader(path)
+            elif formats.name or (path.parent in folders and not _is_own(path)):
+                plan.passed_over.append(path)
+            else:
+                plan.readers[path] = _own_reader(path)
+    return plan
+
+
+def _named(formats: Formats, sources: list[Path]) -> EventImporter:
+    for importer in formats.importers:
+        if importer.name == formats.name:
+            return importer
+    known = ", ".join(sorted(importer.name for importer in formats.importers)) or "none"
+    raise LogError(sources[0], f"format {formats.name!r} was asked for", f"one of: {known}")
+
+
+def _recognised(path: Path, importers: Sequence[EventImporter]) -> EventImporter | None:
+    found = [importer for importer in importers if importer.recognises(path)]
+    if len(found) > 1:
+        names = " and ".join(importer.name for importer in found)
+        raise LogError(path, f"a file that is of the formats {names}", "--format to name one")
+    return found[0] if found else None
+
+
+def _is_own(path: Path) -> bool:
+    if packing_of(path) == "parquet":
+        return "event_id" in parquet_columns(path)
+    return first_line(path).lstrip().startswith("{")
+
+
+def _own_reader(path: Path) -> RecordReader:
+    if packing_of(path) != "parquet":
+        return LineReader(path)
+    # Plugins see this module, and must be light to load.
+    from recsys.events.parquet import ParquetReader
+
+    return ParquetReader(path)

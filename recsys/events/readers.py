@@ -1,0 +1,201 @@
+"""Readers that importers build on: a function for one line or row is all that they add.
+
+pyarrow is imported when a Parquet file is met: plugins load for every command.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from recsys.errors import EventError
+from recsys.events.sources import LeftOut, Record, TextFile, check_length, packing_of
+from recsys.schema import Event
+
+#: What a line or row says.
+Said: TypeAlias = Iterable[Event | LeftOut]
+
+_BATCH_ROWS: Final = 1_000
+
+
+def first_line(path: Path) -> str:
+    """Read the first line of a plain, gzip or zstd file that is not empty.
+
+    Returns:
+        The line; empty for a Parquet file, and for one without text.
+    """
+    if packing_of(path) == "parquet":
+        return ""
+    try:
+        _, line = next(TextFile(path).lines(), (0, b""))
+    except (OSError, EOFError):  # a damaged file is reported where it is read
+        return ""
+    return line.decode(errors="replace")
+
+
+def parquet_columns(path: Path) -> frozenset[str]:
+    """List the columns of a Parquet file.
+
+    Returns:
+        Their names; none of a file that is no Parquet file.
+    """
+    if packing_of(path) != "parquet":
+        return frozenset()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return frozenset(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):
+        return frozenset()
+
+
+class LineRecords:
+    """Reads text line by line.
+
+    Args:
+        path: A plain, gzip or zstd file.
+        decode: Says what a line says; raises `EventError` where it says nothing.
+        encoding: Of the text; bytes that are not of it are refused.
+    """
+
+    def __init__(
+        self, path: Path, decode: Callable[[str], Said], *, encoding: str = "utf-8"
+    ) -> None:
+        self._text = TextFile(path)
+        self._decode = decode
+        self._encoding = encoding
+
+    def bytes_done(self) -> int:
+        """Count the bytes read so far.
+
+        Returns:
+            Zero before the first line.
+        """
+        return self._text.bytes_done()
+
+    def records(self) -> Iterator[Record]:
+        """Read the lines.
+
+        Yields:
+            A record per event.
+        """
+        for number, line in self._text.lines():
+            for said in _said(self._events, line):
+                yield Record(number, said, line, len(line))
+
+    def _events(self, line: bytes) -> Said:
+        check_length(line)
+        try:
+            text = line.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            raise EventError(reason=f"is not {self._encoding} text") from error
+        return self._decode(text)
+
+
+class CsvRecords:
+    """Reads a CSV file with a header; quoted cells may go over lines.
+
+    Args:
+        path: A plain, gzip or zstd file of UTF-8.
+        decode: Says what a row says; raises `EventError` where it says nothing.
+    """
+
+    def __init__(self, path: Path, decode: Callable[[dict[str, Any]], Said]) -> None:
+        self._text = TextFile(path)
+        self._decode = decode
+
+    def bytes_done(self) -> int:
+        """Count the bytes read so far.
+
+        Returns:
+            Zero before the first row.
+        """
+        return self._text.bytes_done()
+
+    def records(self) -> Iterator[Record]:
+        """Read the rows.
+
+        Yields:
+            A record per event; its number is that of the row, the header being 1.
+        """
+        for number, row in enumerate(csv_rows(self._text), start=2):
+            n_bytes = sum(len(value or "") for value in row.values())
+            for said in _said(self._events, row):
+                yield Record(number, said, row, n_bytes)
+
+    def _events(self, row: dict[str, Any]) -> Said:
+        if None in row or None in row.values():
+            raise EventError(reason="has more or fewer cells than the header")
+        return self._decode(row)
+
+
+def csv_rows(text: TextFile) -> Iterator[dict[str, Any]]:
+    """Read the rows of a CSV file with a header.
+
+    Yields:
+        Cells by column; under the key None what a row has beyond the header, and None for a cell
+        that it lacks.
+
+    Raises:
+        EventError: The file cannot be cut into cells.
+    """
+    lines = (line.decode(errors="replace") + "\n" for _, line in text.lines())
+    try:
+        yield from csv.DictReader(lines)
+    except csv.Error as error:
+        raise EventError(reason=f"is not CSV ({error})") from error
+
+
+class RowRecords:
+    """Reads a Parquet file row by row, a thousand at a time.
+
+    Args:
+        path: The file.
+        columns: Those to read; ones that the file lacks are left out of the rows.
+        decode: Says what a row says; raises `EventError` where it says nothing.
+    """
+
+    def __init__(
+        self, path: Path, columns: Sequence[str], decode: Callable[[dict[str, Any]], Said]
+    ) -> None:
+        self._path = path
+        self._columns = columns
+        self._decode = decode
+        self._share = 0.0
+
+    def bytes_done(self) -> int:
+        """Estimate the bytes read so far by the share of rows.
+
+        Returns:
+            Zero before the first row.
+        """
+        return int(self._share * self._path.stat().st_size)
+
+    def records(self) -> Iterator[Record]:
+        """Read the rows.
+
+        Yields:
+            A record per event.
+        """
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self._path) as file:
+            present = [name for name in self._columns if name in file.schema_arrow.names]
+            n_rows, number = file.metadata.num_rows, 0
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
+                n_bytes = batch.nbytes // max(batch.num_rows, 1)
+                for row in batch.to_pylist():
+                    number += 1
+                    self._share = number / n_rows
+                    for said in _said(self._decode, row):
+                        yield Record(number, said, row, n_bytes)
+
+
+def _said(decode: Callable[[Any], Said], what: object) -> Iterator[Event | EventError | LeftOut]:
+    try:
+        yield from decode(what)
+    except EventError as error:
+        yield error

@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def told(error: BaseException) -> str:
+    """Tell an error of somebody else's code in one line.
+
+    Returns:
+        Its type and the first line of its text.
+    """
+    # A KeyError's text is the repr of its argument, in which a second line is no line any more.
+    text = str(error.args[0]) if len(error.args) == 1 else str(error)
+    return f"{type(error).__name__}: {next(iter(text.strip().splitlines()), 'no message')}"
+
+
 class RecsysError(Exception):
     """Root of all errors raised on purpose by this project."""
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import LogSnapshot, snapshot_of
-from recsys.features.actions import encode_log
+from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan
+from recsys.features.reading import StateReader
 from recsys.features.slates import Slates, one_slate
 from recsys.schema import VisibleEvent
 from recsys.training.dataset import Dataset
@@ -71,8 +72,8 @@ def compare_executions(
         state.apply(due)
         request = slates.part(number, number + 1)
         expected = plan.matrix(request, dataset.reader, {})
-        found = plan.matrix(_translated(request, dataset, state), state, {})
-        differ += _differences(found, expected).sum(axis=0)
+        found = plan.matrix(same_request(request, dataset.log, state), state, {})
+        differ += differences(found, expected).sum(axis=0)
         n_values += expected.size
     counts = dict(zip(plan.names, differ.tolist(), strict=True))
     return Skew(len(chosen), n_values, counts)
@@ -96,22 +97,33 @@ def _replay(
         yield number, due
 
 
-def _translated(request: Slates, dataset: Dataset, state: OnlineState) -> Slates:
-    """Name the same user and items by the rows of the online state, which has seen less.
+def same_request(request: Slates, log: EncodedLog, reader: StateReader) -> Slates:
+    """Name the user and the items of a request by the rows of another encoding of the log.
+
+    Args:
+        request: One request, in rows of `log`.
+        log: Where its rows come from.
+        reader: Whose rows are wanted; it may have seen less.
 
     Returns:
-        The request as a server would make it.
+        The request as it would be made to that reader.
     """
-    user = int(request.users[0])
-    user_id = dataset.log.users.ids[user] if user >= 0 else ""
-    item_ids = [dataset.log.items.ids[row] for row in request.items.tolist()]
-    context = request.context[0] if request.context else None
+    user, items = int(request.users[0]), request.items
+    item_ids = [log.items.ids[row] if row >= 0 else "" for row in items.tolist()]
     return one_slate(
-        state.users.row(user_id), int(request.as_of[0]), state.items.rows(item_ids), context
+        reader.users.row(log.users.ids[user]) if user >= 0 else user,
+        int(request.as_of[0]),
+        np.where(items >= 0, reader.items.rows(item_ids), items),
+        request.context[0] if request.context else None,
     )
 
 
-def _differences(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.bool_]:
+def differences(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which values differ beyond `TOLERANCE`; missing equals missing only.
+
+    Returns:
+        bool, in the shape of both.
+    """
     both_missing = np.isnan(found) & np.isnan(expected)
     close = np.abs(found - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))
     differ: NDArray[np.bool_] = ~(both_missing | close)

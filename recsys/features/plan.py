@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.errors import PluginError
+from recsys.errors import PluginError, told
 from recsys.features.frame import AS_OF, ITEM_ID, REQUEST, USER_ID, Frame
 from recsys.features.keys import parse_key
 from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch
@@ -123,8 +123,7 @@ class FeaturePlan:
                 found = model.score(batch)
             except Exception as error:
                 # A model is code of a plugin: whatever it raises is that plugin's failure.
-                cause = f"{type(error).__name__}: {error}"
-                raise PluginError(name, "FittedFeatureModel.score", cause) from error
+                raise PluginError(name, "FittedFeatureModel.score", told(error)) from error
             expected = (len(slates.items), len(model.columns))
             if found.shape != expected:
                 cause = f"returned shape {found.shape}; expected {expected}"
@@ -244,8 +243,7 @@ class FeaturePlan:
             try:
                 found = data.select(_numeric(feature, alone=False))
             except EXPRESSION_FAILURES as error:
-                cause = f"{type(error).__name__}: {error}"
-                return PluginError(self.owners[feature.name], hook, cause)
+                return PluginError(self.owners[feature.name], hook, told(error))
             if found.height not in {1, data.height}:
                 cause = f"returned shape {found.shape}; expected {(data.height, 1)}"
                 return PluginError(self.owners[feature.name], hook, cause)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
-from recsys.errors import PluginError
+from recsys.errors import PluginError, told
 from recsys.features.online import OnlineState
 from recsys.features.plan import EXPRESSION_FAILURES
 from recsys.features.slates import Slates, one_slate
@@ -84,8 +84,7 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
             try:
                 kept &= plan.keep_mask([rule.keep], slates, state)
             except EXPRESSION_FAILURES as error:
-                cause = f"{type(error).__name__}: {error}"
-                found.failures[rule.name] = PluginError(rule.name, "keep", cause)
+                found.failures[rule.name] = PluginError(rule.name, "keep", told(error))
     found.rows = found.rows[kept]
 
 
@@ -115,7 +114,7 @@ def _propose(source: CandidateSource, view: SourceView, n: int, found: Found) ->
         cause = "" if proposed.ndim == 1 else f"returned shape {proposed.shape}; expected ({n},)"
         rows = [int(row) for row in proposed.flat][:n]
     except Exception as error:  # noqa: BLE001 - a source is a plugin's code: the others go on
-        cause, rows = f"{type(error).__name__}: {error}", []
+        cause, rows = told(error), []
     if cause:
         found.failures[source.name] = PluginError(source.name, "propose", cause)
         return []

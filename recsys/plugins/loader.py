@@ -94,7 +94,7 @@ def _dropped_in(
         return
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("_") and path.stem not in disabled:
-            module = run_within(budget_s, path.stem, "load", partial(_load_file, path))
+            module = run_within(budget_s, path.stem, "load", partial(load_plugin_file, path))
             yield LoadedPlugin(path.stem, str(path), _file_version(path), module)
 
 
@@ -104,7 +104,18 @@ def _file_version(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _load_file(path: Path) -> ModuleType:
+def load_plugin_file(path: Path) -> ModuleType:
+    """Import a file of a plugin folder, as opening a workspace does.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The plugin.
+
+    Raises:
+        PluginError: It is not a Python file; whatever the file itself raises is raised.
+    """
     name = f"recsys_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

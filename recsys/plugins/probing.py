@@ -58,10 +58,15 @@ def _made_up_columns(plan: FeaturePlan, numbers: Sequence[int | None]) -> pl.Dat
     """
     slates = one_slate(ANONYMOUS, 0, np.full(1, UNKNOWN, dtype=np.int32))
     reader = OfflineReader(encode_log(snapshot_of([])))
-    scores = {c: np.zeros(1, np.float32) for m in plan.models.values() for c in m.columns}
-    frame = Frame(slates, reader, plan.aggregates, plan.profile, scores)
+    frame = Frame(slates, reader, {}, plan.profile, {})
+    numeric = {*plan.aggregates, *(c for model in plan.models.values() for c in model.columns)}
     names = sorted({name for f in plan.features for name in f.expr.meta.root_names()} - {REQUEST})
-    columns = [pl.Series(name, _values(frame.series(name).dtype, numbers)) for name in names]
+    columns = [
+        pl.Series(
+            name, _values(pl.Float64() if name in numeric else frame.series(name).dtype, numbers)
+        )
+        for name in names
+    ]
     requests = pl.Series(REQUEST, np.zeros(_N_ROWS, dtype=np.int64))
     return pl.DataFrame([*columns, requests])
 

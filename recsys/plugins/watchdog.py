@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from recsys.errors import PluginError
+from recsys.errors import PluginError, told
 
 _T = TypeVar("_T")
 
@@ -85,5 +85,5 @@ def run_within(budget_s: float, plugin: str, hook: str, work: Callable[[], _T]) 
     if isinstance(failure, PluginError):
         raise failure
     if failure is not None:
-        raise PluginError(plugin, hook, f"{type(failure).__name__}: {failure}") from failure
+        raise PluginError(plugin, hook, told(failure)) from failure
     return thread.result[0]

@@ -1,104 +1,139 @@
-"""The contract of a plugin's features, for authors to run in their own tests.
+"""The contract of a plugin, for authors to inherit in their own tests.
 
-from recsys.testing.contracts import check_plugin
+from recsys.testing.contracts import PluginContract
 import my_plugin
 
-def test_contract():
-    check_plugin(my_plugin)
+class TestContract(PluginContract):
+    plugin = my_plugin
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from recsys.config import Config
-from recsys.evaluation.skew import compare_executions
-from recsys.events.snapshot import snapshot_of
+from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.plan import FeaturePlan
-from recsys.features.profile import profile_log
 from recsys.plugins.loader import LoadedPlugin
-from recsys.plugins.registry import ask_plugins
 from recsys.schema import VisibleEvent
+from recsys.testing.costs import Limits
+from recsys.testing.examine import Examiner, Finding
+from recsys.testing.parts import ContractBrokenError
+from recsys.testing.subject import make_subject
 from recsys.testing.worlds import topic_world
-from recsys.training.dataset import Dataset, make_dataset
 
 
-class ContractBrokenError(AssertionError):
-    """A plugin broke its contract; the message says which part and how."""
+class PluginContract:
+    """Tests of one plugin, collected by pytest from every class that inherits them.
+
+    One test per part of the contract; docs/plugins.md says what each looks at. They run on random
+    logs, and on `events`.
+    """
+
+    #: The plugin: a module, or any object with hooks.
+    plugin: ClassVar[Any]
+    #: Its table `[settings.NAME]` of the configuration.
+    settings: ClassVar[Mapping[str, Any]] = {}
+    #: A log that the plugin is for; None: clicks on items with titles, tags and a length.
+    events: ClassVar[Sequence[VisibleEvent] | None] = None
+    #: What it may cost.
+    limits: ClassVar[Limits] = Limits()
+
+    def test_columns_are_numbers_per_candidate(self) -> None:
+        """Names, types and rows."""
+        self._check("columns")
+
+    def test_missing_data_is_no_failure(self) -> None:
+        """Nobody, strangers, unknown items, attributes that nobody gave."""
+        self._check("missing data")
+
+    def test_columns_are_not_missing_where_their_inputs_are_there(self) -> None:
+        """No flood of NaN."""
+        self._check("coverage")
+
+    def test_computed_twice_is_the_same(self) -> None:
+        """Determinism."""
+        self._check("determinism")
+
+    def test_other_candidates_do_not_matter(self) -> None:
+        """Isolation, except for columns that are declared list-wise."""
+        self._check("isolation")
+
+    def test_the_future_does_not_matter(self) -> None:
+        """Events at or after a request change nothing."""
+        self._check("future-blindness")
+
+    def test_training_and_serving_are_equal(self) -> None:
+        """Both executions of every column agree, on random logs and on `events`."""
+        self._check("equality")
+
+    def test_cost_is_within_limits(self) -> None:
+        """Time for 500 candidates."""
+        self._check("latency")
+
+    def _check(self, part: str) -> None:
+        """Fail with what the part found.
+
+        Raises:
+            ContractBrokenError: The part does not hold, or could not run.
+        """
+        found = _findings(type(self))
+        mine = [finding for finding in found if finding.part == part]
+        broken = [finding for finding in mine or found if not finding.passed]
+        if broken:
+            raise ContractBrokenError(broken[0].problem)
+
+
+#: Parts share logs and states, so they run together, once per class.
+_examined: dict[type[PluginContract], list[Finding]] = {}
+
+
+def _findings(contract: type[PluginContract]) -> list[Finding]:
+    if contract not in _examined:
+        own = _snapshot(contract.events)
+        examiner = _examiner(contract.plugin, own, contract.settings, contract.limits)
+        _examined[contract] = examiner.findings()
+    return _examined[contract]
 
 
 def check_plugin(
     module: Any,  # noqa: ANN401 - a plugin is any object with hooks
     events: Sequence[VisibleEvent] | None = None,
-    settings: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> FeaturePlan:
-    """Check a plugin on a log: both executions equal, blind to the future and to other candidates.
+    """Check the whole contract in one call, for tests that go on with the plugin's plan.
 
     Args:
         module: The plugin.
-        events: The log; None: a made-up one of clicks on items with titles, tags and a length.
+        events: A log that it is for; None: clicks on items with titles, tags and a length.
         settings: The plugin's table of the configuration.
 
     Returns:
-        The plan made of the plugin alone, for further checks.
+        The plan made of the plugin alone, on `events`.
 
     Raises:
         ContractBrokenError: A part of the contract is broken.
     """
+    snapshot = _snapshot(events)
+    examiner = _examiner(module, snapshot, settings or {}, Limits())
+    for finding in examiner.findings():
+        if not finding.passed:
+            raise ContractBrokenError(finding.problem)
+    return make_subject(examiner.plugin, snapshot, examiner.config).plan
+
+
+def _examiner(
+    module: Any,  # noqa: ANN401 - a plugin is any object with hooks
+    own: LogSnapshot,
+    settings: Mapping[str, Any],
+    limits: Limits,
+) -> Examiner:
     name = getattr(module, "__name__", type(module).__name__).rpartition(".")[2]
-    world = list(events) if events is not None else topic_world(n_users=10, n_lists=3).events
-    config = Config(settings={name: settings or {}})
-    dataset = make_dataset(snapshot_of(world), config)
-    profile = profile_log(dataset.snapshot, dataset.log)
-    plan = ask_plugins([LoadedPlugin(name, "test", "", module)], config, profile).plan
-    rng = np.random.default_rng(0)
-    skew = compare_executions(dataset, plan, rng, 50)
-    if skew.n_mismatches:
-        wrong = {name: n for name, n in skew.mismatches.items() if n}
-        message = f"offline and online differ: {wrong}"
-        raise ContractBrokenError(message)
-    _check_future_blindness(plan, dataset, world, config)
-    _check_isolation(plan, dataset)
-    return plan
+    config = Config(settings={name: dict(settings)})
+    plugin = LoadedPlugin(name, "test", "", module)
+    return Examiner(plugin, config, own, limits=limits)
 
 
-def _check_future_blindness(
-    plan: FeaturePlan, dataset: Dataset, events: Sequence[VisibleEvent], config: Config
-) -> None:
-    """Take away all events at or after the middle of the log: requests before it must not notice.
-
-    Raises:
-        ContractBrokenError: They do.
-    """
-    middle = int(np.median(dataset.labelled.slates.as_of))
-    earlier = make_dataset(snapshot_of([v for v in events if v.visible_at <= middle]), config)
-    n_common = int(np.searchsorted(earlier.labelled.slates.as_of, middle))
-    whole = _matrix(plan, dataset, n_common)
-    cut = _matrix(plan, earlier, n_common)
-    if not np.array_equal(whole, cut, equal_nan=True):
-        message = "events at or after the request change its features"
-        raise ContractBrokenError(message)
-
-
-def _check_isolation(plan: FeaturePlan, dataset: Dataset) -> None:
-    """Rank one candidate alone: features that are not list-wise must stay as they were.
-
-    Raises:
-        ContractBrokenError: They do not.
-    """
-    slates = dataset.labelled.slates
-    request = slates.part(len(slates) - 1, len(slates))
-    together = plan.matrix(request, dataset.reader, {})[0]
-    alone = plan.matrix(request.alone(0), dataset.reader, {})[0]
-    listwise = np.array([feature.listwise for feature in plan.features])
-    if not np.array_equal(together[~listwise], alone[~listwise], equal_nan=True):
-        message = "a feature depends on the other candidates and is not declared listwise"
-        raise ContractBrokenError(message)
-
-
-def _matrix(plan: FeaturePlan, dataset: Dataset, n_requests: int) -> NDArray[np.float32]:
-    return plan.matrix(dataset.labelled.slates.part(0, n_requests), dataset.reader, {})
+def _snapshot(events: Sequence[VisibleEvent] | None) -> LogSnapshot:
+    return snapshot_of(topic_world(n_users=10, n_lists=3).events if events is None else events)

@@ -94,3 +94,41 @@ AT_LOAD = {
 AT_LOAD["no record of the contract"].text = HEAD + (
     "@hookimpl\ndef recsys_features():\n    return [dict(name='bad')]\n"
 )
+
+UDF = "pl.col('bad_actions').map_batches({}, return_dtype=pl.Float64)"
+#: Only seen when the features are computed on a log.
+AT_CHECK = {
+    "raises on real rows": Bad(
+        HEAD
+        + "def fails(values):\n    if len(values) not in (0, 5): raise KeyError('no price')\n"
+        + "    return values\n"
+        + FEATURE.format(UDF.format("fails")),
+        "feature bad: KeyError: 'no price'",
+    ),
+    "wrong rows on real rows": Bad(
+        HEAD
+        + "def fewer(values):\n    return values if len(values) in (0, 5) else values.head(3)\n"
+        + FEATURE.format(UDF.format("fewer")),
+        "feature bad: returned shape ",
+    ),
+    "hangs on real rows": Bad(
+        HEAD
+        + "def waits(values):\n    while len(values) > 20: time.sleep(0.01)\n    return values\n"
+        + FEATURE.format(UDF.format("waits")),
+        "[a-z -]+: took longer than 0.5 s; it was at bad.py, line",
+    ),
+    "other values each time": Bad(
+        HEAD
+        + "import random\ndef rolls(values):\n    return values + random.random()\n"
+        + FEATURE.format(UDF.format("rolls")),
+        "missing data: bad differs",
+    ),
+    "looks at the other candidates": Bad(
+        feature("pl.col('bad_actions') / pl.col('bad_actions').max()"),
+        "isolation: bad ",
+    ),
+    "missing for everybody": Bad(
+        feature("pl.when(pl.col('bad_actions') < 0).then(1.0)"),
+        "coverage: bad is missing for all .* candidates that have all it reads",
+    ),
+}

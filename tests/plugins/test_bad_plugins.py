@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
 import pytest
-from bad_plugins import AT_LOAD
+from bad_plugins import AT_CHECK, AT_LOAD
 
+from recsys.cli.main import app
+from recsys.cli.workspace import make_workspace
 from recsys.config import Config, PluginsConfig
 from recsys.errors import PluginError
+from recsys.events.snapshot import snapshot_of
 from recsys.features.profile import LogProfile
+from recsys.plugins.loader import LoadedPlugin, load_plugin_file
 from recsys.plugins.registry import load_capabilities
+from recsys.testing.examine import Examiner
+from recsys.testing.worlds import topic_world
 
 CONFIG = Config(plugins=PluginsConfig(budget_s=0.5))
 
@@ -23,6 +30,33 @@ def test_a_bad_plugin_is_one_line_when_it_is_loaded(tmp_path, bad) -> None:
     with pytest.raises(PluginError, match=f"^plugin bad, {bad.said}") as caught:
         load_capabilities(tmp_path, CONFIG, LogProfile(event_types={"click": 9}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", AT_LOAD.values(), ids=AT_LOAD.keys())
+def test_a_bad_plugin_is_one_line_when_it_is_checked(tmp_path, capsys, monkeypatch, bad) -> None:
+    monkeypatch.setenv("RECSYS_PLUGINS__BUDGET_S", "0.5")
+    make_workspace(tmp_path / "w")
+    (tmp_path / "w" / "plugins" / "bad.py").write_text(bad.text)
+    with pytest.raises(SystemExit) as stopped:
+        app(["plugins", "check", "bad", "-w", str(tmp_path / "w")])
+    assert stopped.value.code == 1
+    printed = capsys.readouterr()
+    lines = (printed.err + printed.out).splitlines()
+    # The pattern's own end is that of the cell where the line stands in a table.
+    pattern = f"plugin bad, {bad.said.removesuffix('$')}"
+    assert len([line for line in lines if re.search(pattern, line)]) == 1, lines
+
+
+@pytest.mark.parametrize("bad", AT_CHECK.values(), ids=AT_CHECK.keys())
+def test_what_shows_on_a_log_is_one_line_when_it_is_checked(tmp_path, bad) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(bad.text)
+    plugin = LoadedPlugin("bad", str(path), "", load_plugin_file(path))
+    own = snapshot_of(topic_world(n_users=6, n_lists=2).events)
+    findings = Examiner(plugin, CONFIG, own).findings()
+    problems = [finding.problem for finding in findings if not finding.passed]
+    assert [p for p in problems if re.match(f"plugin bad, {bad.said}", p)], problems
+    assert not [p for p in problems if "\n" in p]
 
 
 def test_a_plugin_that_hangs_in_a_loop_is_ended(tmp_path) -> None:

@@ -1,0 +1,66 @@
+"""What a plugin costs while serving: time per 500 candidates."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from recsys.features.actions import encode_log
+from recsys.features.online import OnlineState
+from recsys.testing.parts import broken
+from recsys.testing.subject import Subject
+
+N_CANDIDATES: Final = 500
+_ROUNDS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one plugin may cost.
+
+    Args:
+        latency_ms: CPU time to compute its columns for 500 candidates, median of requests.
+    """
+
+    latency_ms: float = 10.0
+
+
+def latency_ms(subject: Subject, rng: np.random.Generator) -> float:
+    """Compute the columns for 500 candidates, each time for another user and other items.
+
+    CPU time, so that a busy machine does not count; all threads of the process, so that work
+    handed to others does.
+
+    Returns:
+        Median in milliseconds.
+    """
+    log = encode_log(subject.dataset.snapshot)
+    state = OnlineState(log, subject.aggregates)
+    n_items, n_users = len(log.items.ids), max(1, len(log.users.ids))
+    found = []
+    for _ in range(_ROUNDS):
+        items = rng.choice(n_items, N_CANDIDATES, replace=n_items < N_CANDIDATES).astype(np.int32)
+        request = subject.newest_request(items, int(rng.integers(n_users)))
+        since = time.process_time()
+        subject.plan.matrix(request, state, {})
+        found.append(time.process_time() - since)
+    return float(np.median(found[3:])) * 1000
+
+
+def check_latency(subject: Subject, rng: np.random.Generator, limits: Limits) -> float:
+    """Measure the latency.
+
+    Returns:
+        Milliseconds of CPU time.
+
+    Raises:
+        ContractBrokenError: It is above the limit.
+    """
+    found = latency_ms(subject, rng)
+    if found > limits.latency_ms:
+        most = f"{limits.latency_ms:g} ms"
+        broken(f"{N_CANDIDATES} candidates take {found:.1f} ms; expected at most {most}")
+    return found

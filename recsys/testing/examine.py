@@ -1,0 +1,150 @@
+"""Runs the whole contract on a plugin and reports part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+
+from recsys.config import Config
+from recsys.errors import PluginError
+from recsys.events.snapshot import LogSnapshot, snapshot_of
+from recsys.features.profile import LogProfile
+from recsys.plugins.loader import LoadedPlugin
+from recsys.plugins.watchdog import run_within
+from recsys.testing import parts
+from recsys.testing.costs import Limits, check_latency
+from recsys.testing.random_log import USUAL_LOG, random_log
+from recsys.testing.subject import Subject, make_subject
+
+_T = TypeVar("_T")
+
+#: On logs full of accidents.
+ON_RANDOM_LOGS: Final = {
+    "missing data": parts.missing,
+    "determinism": parts.determinism,
+    "isolation": parts.isolation,
+    "future-blindness": parts.future_blindness,
+    "equality": parts.equality,
+}
+#: On the log that the plugin is for.
+ON_OWN_LOG: Final = {"coverage": parts.coverage, "equality": parts.equality}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one part of the contract found.
+
+    Args:
+        part: Its name.
+        log: `random` or `own`.
+        problem: One line that names plugin and cause; empty: the part holds.
+        facts: What was looked at.
+        measures: Numbers by name.
+    """
+
+    part: str
+    log: str
+    problem: str = ""
+    facts: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the part holds."""
+        return not self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Checks one plugin.
+
+    Args:
+        plugin: The plugin.
+        config: Its settings, how logs are labelled, how long a part may take.
+        own: The log that it is for; None: none is at hand.
+        like: Random logs have the attributes and event types of this one.
+        seeds: One random log each.
+        limits: What it may cost.
+    """
+
+    plugin: LoadedPlugin
+    config: Config
+    own: LogSnapshot | None = None
+    like: LogProfile = USUAL_LOG
+    seeds: tuple[int, ...] = (1,)
+    limits: Limits = field(default_factory=Limits)
+
+    def findings(self) -> list[Finding]:
+        """Run all parts; those that need what an earlier part broke are left out.
+
+        Returns:
+            In the order in which they ran; `columns` comes first.
+        """
+        subjects: list[tuple[str, Subject]] = []
+        found = [self._columns(subjects)]
+        if not found[0].passed:
+            return found
+        random = [subject for log, subject in subjects if log == "random"]
+        own = subjects[-1]
+        found += [self._part(n, "random", random, part) for n, part in ON_RANDOM_LOGS.items()]
+        found += [self._part(n, own[0], [own[1]], p) for n, p in ON_OWN_LOG.items()]
+        return [*found, self._latency(*own)]
+
+    def _columns(self, subjects: list[tuple[str, Subject]]) -> Finding:
+        logs = [("random", snapshot_of(random_log(_rng(s), self.like))) for s in self.seeds]
+        if self.own is not None:
+            logs.append(("own", self.own))
+
+        def ask(log: str, snapshot: LogSnapshot) -> str:
+            subject = make_subject(self.plugin, snapshot, self.config)
+            subjects.append((log, subject))
+            return parts.columns(subject, _rng(0))
+
+        # The hooks run under a watch of their own, and their errors name them.
+        try:
+            facts = [ask(log, snapshot) for log, snapshot in logs]
+        except (PluginError, parts.ContractBrokenError) as error:
+            return Finding("columns", logs[-1][0], problem=_line(self.plugin, "columns", error))
+        return Finding("columns", logs[-1][0], facts=facts[-1])
+
+    def _part(
+        self,
+        name: str,
+        log: str,
+        subjects: list[Subject],
+        part: Callable[[Subject, np.random.Generator], str],
+    ) -> Finding:
+        def run() -> list[str]:
+            return [part(subject, _rng(1)) for subject in subjects]
+
+        facts, problem = self._watched(name, run)
+        return Finding(name, log, problem, facts[-1] if facts else "")
+
+    def _latency(self, log: str, subject: Subject) -> Finding:
+        found, problem = self._watched(
+            "latency", partial(check_latency, subject, _rng(2), self.limits)
+        )
+        if found is None:
+            return Finding("latency", log, problem)
+        facts = f"{found:.2f} ms of CPU time for 500 candidates"
+        return Finding("latency", log, problem, facts, {"latency_ms": found})
+
+    def _watched(self, name: str, work: Callable[[], _T]) -> tuple[_T | None, str]:
+        try:
+            return run_within(self.config.plugins.budget_s, self.plugin.name, name, work), ""
+        except PluginError as error:
+            return None, _line(self.plugin, name, error)
+
+
+def _line(plugin: LoadedPlugin, part: str, error: Exception) -> str:
+    if isinstance(error, PluginError):
+        return str(error).replace(f"{parts.ContractBrokenError.__name__}: ", "")
+    return str(PluginError(plugin.name, part, str(error)))
+
+
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)

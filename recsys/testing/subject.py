@@ -1,0 +1,108 @@
+"""What a contract is checked on: one plugin alone, asked about one log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.config import Config
+from recsys.events.snapshot import LogSnapshot
+from recsys.features.plan import FeaturePlan
+from recsys.features.profile import profile_log
+from recsys.features.slates import Slates, one_slate
+from recsys.features.vocabulary import Aggregate
+from recsys.plugins.loader import LoadedPlugin
+from recsys.plugins.registry import ask_plugins
+from recsys.training.dataset import Dataset, make_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A plugin on a log.
+
+    Args:
+        plugin: The plugin.
+        config: Its settings, and how the log is labelled.
+        dataset: The log and its requests.
+        plan: What the plugin offers on it, without feature models, which only training can fit.
+        aggregates: What its features read.
+    """
+
+    plugin: LoadedPlugin
+    config: Config
+    dataset: Dataset
+    plan: FeaturePlan
+    aggregates: tuple[Aggregate, ...]
+
+    @property
+    def slates(self) -> Slates:
+        """All past requests, oldest first."""
+        return self.dataset.labelled.slates
+
+    @property
+    def listwise(self) -> NDArray[np.bool_]:
+        """Which features may depend on the other candidates: bool (n_features,)."""
+        return np.array([feature.listwise for feature in self.plan.features], dtype=np.bool_)
+
+    def sample(self, rng: np.random.Generator, n: int) -> list[int]:
+        """Choose requests.
+
+        Returns:
+            Their numbers, ascending.
+        """
+        n_chosen = min(n, len(self.slates))
+        chosen = rng.choice(len(self.slates), n_chosen, replace=False)
+        return sorted(int(number) for number in chosen)
+
+    def newest_request(self, items: NDArray[np.int32], user: int) -> Slates:
+        """Make a request after the log's last event, with the attributes of a past request.
+
+        Returns:
+            The request.
+        """
+        slates = self.slates
+        last = int(self.dataset.log.actions.visible[-1]) + 1
+        context = slates.context[-1] if slates.context else None
+        return one_slate(user, max(last, int(slates.as_of[-1])), items, context)
+
+
+def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) -> Subject:
+    """Ask a plugin, and nobody else, about a log.
+
+    Args:
+        plugin: The plugin.
+        snapshot: The log; it has interactions.
+        config: Its settings, and how the log is labelled.
+
+    Returns:
+        The subject.
+
+    Raises:
+        PluginError: What the plugin offers is not acceptable.
+        TrainingError: The log has no interactions.
+    """
+    dataset = make_dataset(snapshot, config)
+    plan = ask_plugins([plugin], config, profile_log(snapshot, dataset.log)).plan.without_models()
+    return Subject(plugin, config, dataset, plan, _read_by(plan))
+
+
+def _read_by(plan: FeaturePlan) -> tuple[Aggregate, ...]:
+    names = {name for feature in plan.features for name in feature.expr.meta.root_names()}
+    return tuple(aggregate for name, aggregate in plan.aggregates.items() if name in names)
+
+
+def names_of(plan: FeaturePlan, chosen: NDArray[np.bool_]) -> str:
+    """List features by name for people.
+
+    Args:
+        plan: Whose features.
+        chosen: bool (n_features,).
+
+    Returns:
+        At most three names.
+    """
+    names: Sequence[str] = [n for n, there in zip(plan.names, chosen, strict=True) if there]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

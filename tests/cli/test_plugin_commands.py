@@ -1,0 +1,81 @@
+"""`recsys plugins new` and `check`, as people type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from recsys.cli.main import app, cli
+from recsys.cli.workspace import make_workspace
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_workspace(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    result = CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+def test_a_new_plugin_is_found_passes_the_check_and_its_own_tests(folder) -> None:
+    text = run("plugins", "new", "warmth", "-w", str(folder))
+    assert f"wrote {folder / 'plugins' / 'warmth.py'}" in text
+    checked = json.loads(run("plugins", "check", "warmth", "-w", str(folder), "--json"))
+    assert checked["passed"]
+    assert [part["problem"] for part in checked["parts"] if part["problem"]] == []
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, str(folder / "tests" / "test_warmth.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "9 passed" in done.stdout, done.stdout
+
+
+def test_a_plugin_is_checked_on_the_log_of_its_workspace(plain_workspace) -> None:
+    text = run("plugins", "check", "recency", "-w", str(plain_workspace.folder))
+    assert "BROKEN" not in text
+    assert text.count("own") >= 3
+    assert "ms of CPU time for 500 candidates" in text
+
+
+def test_a_plugin_that_costs_more_than_it_may_is_broken(plain_workspace) -> None:
+    arguments = ("recency", "-w", str(plain_workspace.folder), "--max-ms", "0", "--json")
+    checked = json.loads(run("plugins", "check", *arguments, status=1))
+    problems = [part["problem"] for part in checked["parts"] if part["problem"]]
+    assert len(problems) == 1
+    assert problems[0].startswith("plugin recency, latency: 500 candidates take ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("new", "Warmth"), "found the name 'Warmth'; expected lower-case letters"),
+        (("new", "class"), "found the name 'class'; expected"),
+        (("new", "recency"), "there is a plugin of this name in recsys; expected a new name"),
+        (("check", "nobody"), "plugin nobody, check: no such plugin; `recsys plugins list`"),
+    ],
+)
+def test_what_cannot_be_written_or_checked_is_one_line(folder, capsys, arguments, said) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        app(["plugins", *arguments, "-w", str(folder)])
+    assert stopped.value.code == 1
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten(folder, capsys) -> None:
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_warmth.py").write_text("mine")
+    with pytest.raises(SystemExit):
+        app(["plugins", "new", "warmth", "-w", str(folder)])
+    assert "is there already; expected a new name" in capsys.readouterr().err
+    assert not (folder / "plugins" / "warmth.py").exists()

@@ -1,0 +1,1 @@
+"""A plugin for recsys by somebody else."""

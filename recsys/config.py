@@ -128,6 +128,12 @@ class ServingConfig(Section):
     drain_s: float = Field(
         default=10.0, ge=0, description="how long a stopping server waits for calls at work"
     )
+    feature_log_share: float = Field(
+        default=0.0, ge=0, le=1, description="of the requests whose features are logged"
+    )
+    feature_log_mb: int = Field(
+        default=256, ge=1, description="how large the feature log may grow; the oldest part goes"
+    )
     allow_insecure: bool = Field(
         default=False, description="listen beyond this machine, without encryption"
     )

@@ -37,6 +37,11 @@ class Workspace:
         """Where rejects and evaluation reports go."""
         return self.folder / "reports"
 
+    @property
+    def feature_log(self) -> Path:
+        """Where servers keep a sample of what they served."""
+        return self.folder / "feature_log"
+
     def new_run_folder(self) -> Path:
         """Make a folder for the log of one training run.
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+
+if TYPE_CHECKING:
+    from recsys.evaluation.served import ServedCheck
+    from recsys.evaluation.skew import Skew
+    from recsys.workspace import Workspace
 
 cli = typer.Typer(help="Features: verify that both executions agree.", no_args_is_help=True)
 
@@ -15,37 +20,76 @@ cli = typer.Typer(help="Features: verify that both executions agree.", no_args_i
 @cli.command()
 def verify(
     workspace: WorkspaceOption = Path(),
-    requests: Annotated[int, typer.Option(help="Past requests to compare.", min=1)] = 1000,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Replay the log, feature log or not.")
+    ] = False,
+    requests: Annotated[int, typer.Option(help="The newest served, or replayed.", min=1)] = 1000,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the log through the online state and compare it with the offline execution.
+    """Compare what was served (the feature log) with what the log says.
 
-    Exit status 1 where any value differs.
+    Without a feature log, or with --replay: replay the log through the online state and compare
+    with the offline execution. Exit status 1 where any value differs, 2 where nothing could be
+    compared.
     """
+    from recsys.cli.output import print_json
+
+    opened = open_folder(workspace)
+    is_replay = replay or not any(opened.feature_log.glob("*.parquet"))
+    found = _replayed(opened, requests) if is_replay else _served(opened, requests)
+    if as_json:
+        print_json(found)
+    else:
+        _print_check(found)
+    if found.n_mismatches:
+        raise typer.Exit(1)
+    if not found.n_requests:
+        raise typer.Exit(2)
+
+
+def _replayed(workspace: Workspace, n_requests: int) -> Skew:
     import numpy as np
 
-    from recsys.cli.output import print_json
     from recsys.evaluation.skew import compare_executions
     from recsys.events.snapshot import read_snapshot
     from recsys.features.profile import profile_log
     from recsys.plugins.registry import load_capabilities
     from recsys.training.dataset import make_dataset
 
-    opened = open_folder(workspace)
-    dataset = make_dataset(read_snapshot(opened.log_config), opened.config)
+    dataset = make_dataset(read_snapshot(workspace.log_config), workspace.config)
     profile = profile_log(dataset.snapshot, dataset.log)
-    plan = load_capabilities(opened.folder, opened.config, profile).plan
-    rng = np.random.default_rng(opened.config.seed)
-    skew = compare_executions(dataset, plan, rng, requests)
-    if as_json:
-        print_json(skew)
-    else:
-        typer.echo(
-            f"{skew.n_mismatches} mismatches in {skew.n_values:,} values "
-            f"of {len(skew.mismatches)} features over {skew.n_requests} requests"
-        )
-        for name, n_values in skew.mismatches.items():
-            if n_values:
-                typer.echo(f"  {name}: {n_values}")
-    if skew.n_mismatches:
-        raise typer.Exit(1)
+    plan = load_capabilities(workspace.folder, workspace.config, profile).plan
+    rng = np.random.default_rng(workspace.config.seed)
+    return compare_executions(dataset, plan, rng, n_requests)
+
+
+def _served(workspace: Workspace, n_requests: int) -> ServedCheck:
+    from recsys.evaluation.served import check_served
+    from recsys.events.snapshot import read_snapshot
+    from recsys.pipeline.feature_log import read_feature_log
+
+    served = read_feature_log(workspace.feature_log, n_requests)
+    # The feature log first: what it saw is then in the snapshot.
+    return check_served(workspace, read_snapshot(workspace.log_config), served)
+
+
+def _print_check(found: Skew | ServedCheck) -> None:
+    from recsys.evaluation.served import ServedCheck
+
+    is_served = isinstance(found, ServedCheck)
+    typer.echo(
+        f"{found.n_mismatches} mismatches in {found.n_values:,} values "
+        f"of {len(found.mismatches)} features over {found.n_requests} "
+        f"{'served' if is_served else 'replayed'} requests"
+    )
+    for name, n_values in found.mismatches.items():
+        if n_values:
+            typer.echo(f"  {name}: {n_values}")
+    if isinstance(found, ServedCheck):
+        for one in found.examples:
+            where = f"request {one.request_id!r}, item {one.item_id!r}"
+            typer.echo(
+                f"    {one.feature}: {where}: {one.served} served, {one.recomputed} in the log"
+            )
+        for reason, n_skipped in found.skipped.items():
+            typer.echo(f"  {n_skipped} requests skipped: {reason}")

@@ -26,6 +26,7 @@ from recsys.features.online import OnlineState
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.explaining import explain
+from recsys.pipeline.feature_log import FeatureLog, ServedRequest
 from recsys.pipeline.known import KnownEvents
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
@@ -74,6 +75,7 @@ class Engine:
         self._state = state
         self._known = known
         self._lock = threading.RLock()
+        self._feature_log: FeatureLog | None = None
         self._journal: list[VisibleEvent] | None = None
         # Weak: an activation that fails after loading leaves nobody else holding the new engine.
         self._successor: weakref.ref[Engine] | None = None
@@ -155,6 +157,7 @@ class Engine:
             slates = self._slates(query.user_id, query.as_of, rows, query.context)
             since = observer.stage("rows", since)
             table = self._matrix(slates, observer)
+            self._record(query, slates, item_ids, table)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
             some = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
@@ -187,6 +190,7 @@ class Engine:
             observer.stage("candidates", since)
             table = self._matrix(slates, observer)
             item_ids = [self._state.items.ids[row] for row in found.rows.tolist()]
+            self._record(query, slates, item_ids, table)
         table.warnings.extend(
             _failed(error, "candidates", observer) for error in found.failures.values()
         )
@@ -225,6 +229,10 @@ class Engine:
                 return found
         return item_id
 
+    def record_features(self, log: FeatureLog | None) -> None:
+        """Keep a sample of what the ranker is given, here and in bundles that are opened beside."""
+        self._feature_log = log
+
     def with_bundle(self, version: str) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.
 
@@ -238,6 +246,7 @@ class Engine:
             self._journal = []
         try:
             successor = load_engine(self._workspace, version)
+            successor.record_features(self._feature_log)
             with self._lock:
                 successor.apply(self._journal)
                 self._successor = weakref.ref(successor)
@@ -267,6 +276,27 @@ class Engine:
         warnings += [_failed(error, "columns", observer) for error in failures]
         observer.stage("features", since)
         return _Table(matrix, ranker, warnings)
+
+    def _record(
+        self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: _Table
+    ) -> None:
+        # With the lock held: the position of the state belongs to this very matrix.
+        if self._feature_log is None or not self._feature_log.draw():
+            return
+        served = ServedRequest(
+            request_id=query.request_id,
+            user_id=query.user_id,
+            as_of=int(slates.as_of[0]),
+            last_visible_at=self._known.last_visible_at,
+            n_events=self._known.n_events,
+            model_version=self.model_version,
+            is_degraded=bool(table.warnings),
+            context=query.context,
+            item_ids=item_ids,
+            features=table.ranker.feature_names,
+            matrix=table.matrix,
+        )
+        self._feature_log.put(served)
 
     def _answer(
         self,

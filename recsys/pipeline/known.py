@@ -24,12 +24,14 @@ class KnownEvents:
         self._hashes: dict[Kind, np.ndarray] = {}
         self._new: set[tuple[Kind, int]] = set()
         self.last_visible_at = 0
+        self.n_events = 0
         for kind in KINDS:
             frame: pl.DataFrame = getattr(snapshot, kind)
             ids = frame["event_id"].to_list()
             self._hashes[kind] = np.sort(
                 np.fromiter((_hash(i) for i in ids), dtype=np.uint64, count=len(ids))
             )
+            self.n_events += len(ids)
             if ids:
                 self.last_visible_at = max(self.last_visible_at, int(frame["visible_at"][-1]))
 
@@ -56,6 +58,7 @@ class KnownEvents:
         if self.has(kind, visible.event.event_id):
             return False
         self._new.add((kind, _hash(visible.event.event_id)))
+        self.n_events += 1
         self.last_visible_at = max(self.last_visible_at, visible.visible_at)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.feature_log import FeatureLog
 from recsys.serving.admission import Gate
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
@@ -68,6 +70,7 @@ class Parts:
         writer: Where events become durable; the server closes it.
         clock: The server's time.
         observer: Hears what the server does.
+        feature_log: Where the engine keeps a sample of what it served; the server closes it.
     """
 
     engine: RankingEngine
@@ -75,6 +78,7 @@ class Parts:
     writer: EventWriter
     clock: Clock
     observer: Observer = DEAF
+    feature_log: FeatureLog | None = None
 
 
 class RunningServer:
@@ -93,6 +97,7 @@ class RunningServer:
     def __init__(self, parts: Parts, config: ServingConfig, port: int) -> None:
         _check_host(config)
         self._drain_s = config.drain_s
+        self._feature_log = parts.feature_log
         self._server = _make_server(config, parts.observer)
         self.address = _listen(self._server, config.host, port)
         switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
@@ -112,6 +117,8 @@ class RunningServer:
         self._health.enter_graceful_shutdown()
         self._server.stop(self._drain_s).wait()
         self._commit.close()
+        if self._feature_log is not None:
+            self._feature_log.close()
 
     def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
         server, clock, observer = self._server, parts.clock, parts.observer
@@ -165,13 +172,24 @@ def start_server(
     config = workspace.config.serving
     _check_host(config)
     engine = engine or load_engine(workspace)
+    feature_log = _open_feature_log(workspace)
+    engine.record_features(feature_log)
     parts = Parts(
         engine=engine,
         bundles=BundleStore(workspace.bundles),
         writer=SpoolWriter(spool_folder(workspace.log_config)),
         clock=make_clock(config.clock, engine.last_event_us),
+        feature_log=feature_log,
     )
     return RunningServer(parts, config, config.port if port is None else port)
+
+
+def _open_feature_log(workspace: Workspace) -> FeatureLog | None:
+    config = workspace.config.serving
+    if not config.feature_log_share:
+        return None
+    max_bytes = config.feature_log_mb * 1024 * 1024
+    return FeatureLog(workspace.feature_log, config.feature_log_share, max_bytes, random.Random())
 
 
 def serve(workspace: Workspace, *, port: int | None = None) -> None:

@@ -1,0 +1,229 @@
+"""Proves of requests that were answered that the ranker was given what training would have seen.
+
+Every request of the feature log is computed anew by the offline execution, from the events that the
+state had seen which answered it. A request that cannot be compared is not passed over in silence:
+it is counted with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.bundle.contents import Scorer, read_profile, read_scorer
+from recsys.bundle.store import BundleStore
+from recsys.errors import BundleError
+from recsys.evaluation.skew import differences
+from recsys.events.frames import KINDS
+from recsys.events.snapshot import LogSnapshot
+from recsys.features.actions import EncodedLog, encode_log
+from recsys.features.offline import OfflineReader
+from recsys.features.slates import one_slate
+from recsys.pipeline.feature_log import ServedRequest
+from recsys.workspace import Workspace
+
+#: Columns of feature models are compared more coarsely: the same vectors, multiplied in batches of
+#: another size, differ in the last digits.
+_MODEL_TOLERANCE: Final = 1e-3
+#: Mismatches that are shown value by value.
+_SHOWN: Final = 5
+#: Logs that are encoded anew, for requests that were answered while events were on their way.
+_MOST_POSITIONS: Final = 20
+
+GONE: Final = "their bundle is gone or cannot be opened"
+DEGRADED: Final = "a plugin had failed"
+OTHER_LOG: Final = "the log no longer holds the events that the server had seen"
+ON_THE_WAY: Final = "events were on their way to the server"
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One value that differs.
+
+    Args:
+        feature: The column.
+        request_id: The request.
+        item_id: The candidate.
+        served: What the ranker was given; None: missing.
+        recomputed: What the log says; None: missing.
+    """
+
+    feature: str
+    request_id: str
+    item_id: str
+    served: float | None
+    recomputed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCheck:
+    """The result of a comparison.
+
+    Args:
+        n_requests: Requests compared.
+        n_values: Feature values compared.
+        mismatches: Number of values that differ, by feature; all features are listed.
+        examples: The first few of them.
+        skipped: Requests that could not be compared, by reason.
+    """
+
+    n_requests: int
+    n_values: int
+    mismatches: dict[str, int]
+    examples: list[Mismatch]
+    skipped: dict[str, int]
+
+    @property
+    def n_mismatches(self) -> int:
+        """Values that differ, over all features."""
+        return sum(self.mismatches.values())
+
+
+def check_served(
+    workspace: Workspace, snapshot: LogSnapshot, served: Iterable[ServedRequest]
+) -> ServedCheck:
+    """Compare what was served with what the log says.
+
+    Args:
+        workspace: Whose bundles answered.
+        snapshot: Its log.
+        served: Requests of its feature log.
+
+    Returns:
+        Mismatches by feature.
+    """
+    tally = _Tally()
+    by_version = sorted(served, key=attrgetter("model_version"))
+    for version, requests in groupby(by_version, key=attrgetter("model_version")):
+        try:
+            past = _Past(workspace, snapshot, version)
+        except BundleError:
+            tally.skipped[GONE] += len(list(requests))
+            continue
+        for request in requests:
+            tally.compare(request, past)
+    return ServedCheck(
+        tally.n_requests,
+        tally.n_values,
+        dict(tally.mismatches),
+        tally.examples,
+        dict(tally.skipped),
+    )
+
+
+class _Past:
+    """A bundle, and the log as it was at any time."""
+
+    def __init__(self, workspace: Workspace, snapshot: LogSnapshot, version: str) -> None:
+        bundle = BundleStore(workspace.bundles).open(version)
+        self._snapshot = snapshot
+        self._types = tuple(read_profile(bundle).event_types)
+        self.log = encode_log(snapshot, self._types)
+        self.scorer: Scorer = read_scorer(bundle, workspace, self.log.items)
+        self._whole = OfflineReader(self.log)
+        frames = [getattr(snapshot, kind)["visible_at"].to_numpy() for kind in KINDS]
+        self._times = np.sort(np.concatenate(frames))
+        self._positions: dict[int, tuple[EncodedLog, OfflineReader]] = {}
+
+    def reason_to_skip(self, request: ServedRequest) -> str:
+        if request.is_degraded:
+            return DEGRADED
+        if self._n_until(request.last_visible_at) != request.n_events:
+            return OTHER_LOG
+        is_behind = self._is_behind(request) and request.last_visible_at not in self._positions
+        return ON_THE_WAY if is_behind and len(self._positions) >= _MOST_POSITIONS else ""
+
+    def compute(self, request: ServedRequest) -> NDArray[np.float32]:
+        """Compute the columns of a request from the events that the server had seen.
+
+        Returns:
+            float32 (n_candidates, n_features).
+        """
+        log, reader = self.log, self._whole
+        if self._is_behind(request):
+            log, reader = self._seen_until(request.last_visible_at)
+        user, items = log.users.row(request.user_id), log.items.rows(request.item_ids)
+        slates = one_slate(user, request.as_of, items, request.context)
+        plan = self.scorer.plan.only(request.features)
+        models = {n: m for n, m in self.scorer.contents.models.items() if n in plan.models}
+        return plan.matrix(slates, reader, plan.scores(slates, reader, models))
+
+    def _is_behind(self, request: ServedRequest) -> bool:
+        """Say whether events became visible before the request that the state had not seen.
+
+        Returns:
+            True when there are such events.
+        """
+        n_before = int(np.searchsorted(self._times, request.as_of, side="left"))
+        return n_before != self._n_until(request.last_visible_at)
+
+    def _n_until(self, instant: int) -> int:
+        return int(np.searchsorted(self._times, instant, side="right"))
+
+    def _seen_until(self, instant: int) -> tuple[EncodedLog, OfflineReader]:
+        if instant not in self._positions:
+            kept = {
+                kind: frame.filter(frame["visible_at"] <= instant)
+                for kind in KINDS
+                for frame in [getattr(self._snapshot, kind)]
+            }
+            log = encode_log(replace(self._snapshot, **kept), self._types)
+            self._positions[instant] = log, OfflineReader(log)
+        return self._positions[instant]
+
+
+class _Tally:
+    """Counts while requests are compared."""
+
+    def __init__(self) -> None:
+        self.n_requests = 0
+        self.n_values = 0
+        self.mismatches: Counter[str] = Counter()
+        self.examples: list[Mismatch] = []
+        self.skipped: Counter[str] = Counter()
+
+    def result(self) -> ServedCheck:
+        return ServedCheck(
+            n_requests=self.n_requests,
+            n_values=self.n_values,
+            mismatches=dict(self.mismatches),
+            examples=self.examples,
+            skipped=dict(self.skipped),
+        )
+
+    def compare(self, request: ServedRequest, past: _Past) -> None:
+        reason = past.reason_to_skip(request)
+        if reason:
+            self.skipped[reason] += 1
+            return
+        expected = past.compute(request)
+        plain = set(past.scorer.plan.without_models().names)
+        of_model = np.array([name not in plain for name in request.features])
+        differ = differences(request.matrix, expected)
+        near = np.abs(request.matrix - expected) <= _MODEL_TOLERANCE
+        differ &= ~(near & of_model[None, :])
+        self.n_requests += 1
+        self.n_values += expected.size
+        counts = dict(zip(request.features, differ.sum(axis=0).tolist(), strict=True))
+        self.mismatches.update(counts)
+        for row, column in np.argwhere(differ)[: _SHOWN - len(self.examples)].tolist():
+            self.examples.append(
+                Mismatch(
+                    request.features[column],
+                    request.request_id,
+                    request.item_ids[row],
+                    _number(request.matrix[row, column]),
+                    _number(expected[row, column]),
+                )
+            )
+
+
+def _number(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)

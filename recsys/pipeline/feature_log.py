@@ -1,0 +1,213 @@
+"""The feature log: what the ranker was given for a sample of the requests that were answered.
+
+A request costs one draw of a random number and, if it is drawn, one entry in a queue; a thread
+writes Parquet files beside the log, each written whole and renamed into place. When they outgrow
+their limit the oldest go. What does not fit into the queue, or cannot be written, is dropped and
+counted: a log of samples must never hold up an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import random
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+import structlog
+from numpy.typing import NDArray
+
+from recsys.schema import Attributes
+
+#: A file is written when so many requests have come together, or so much time has passed.
+_FILE_REQUESTS: Final = 512
+_FILE_AFTER_S: Final = 2.0
+#: Requests that may wait for the writer.
+_QUEUE_REQUESTS: Final = 2_000
+_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "request_id": pl.String(),
+    "user_id": pl.String(),
+    "as_of": pl.Int64(),
+    "last_visible_at": pl.Int64(),
+    "n_events": pl.Int64(),
+    "model_version": pl.String(),
+    "is_degraded": pl.Boolean(),
+    "context": pl.String(),
+    "item_ids": pl.List(pl.String()),
+    "features": pl.List(pl.String()),
+    "values": pl.List(pl.Float32()),
+}
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRequest:
+    """One request and what the ranker was given for it.
+
+    Args:
+        request_id: As the caller named it.
+        user_id: Empty: nobody in particular.
+        as_of: Instant of the request in microseconds.
+        last_visible_at: `visible_at` of the newest event in the state that answered; together with
+            the next it says which events had been folded in.
+        n_events: How many events, of all kinds, that state had seen.
+        model_version: The bundle.
+        is_degraded: A plugin had failed, so columns are missing that should not be.
+        context: Request attributes.
+        item_ids: Candidates.
+        features: Columns.
+        matrix: float32 (n_candidates, n_features): NaN is missing.
+    """
+
+    request_id: str
+    user_id: str
+    as_of: int
+    last_visible_at: int
+    n_events: int
+    model_version: str
+    is_degraded: bool
+    context: Attributes
+    item_ids: list[str]
+    features: tuple[str, ...]
+    matrix: NDArray[np.float32]
+
+
+class FeatureLog:
+    """Writes a sample of what is served; safe to use from several threads and processes.
+
+    Args:
+        folder: Where the files go.
+        share: Of the requests, 0 to 1.
+        max_bytes: Of all files together; the oldest are removed beyond.
+        rng: Draws the sample.
+    """
+
+    def __init__(self, folder: Path, share: float, max_bytes: int, rng: random.Random) -> None:
+        self._folder = folder
+        self._share = share
+        self._max_bytes = max_bytes
+        self._rng = rng
+        self._queue: queue.Queue[ServedRequest | None] = queue.Queue(_QUEUE_REQUESTS)
+        self._n_files = 0
+        #: Requests that were drawn and are in no file.
+        self.n_dropped = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._thread = threading.Thread(target=self._run, name="feature-log", daemon=True)
+        self._thread.start()
+
+    def draw(self) -> bool:
+        """Say whether the next request belongs to the sample.
+
+        Returns:
+            True for about `share` of the calls.
+        """
+        return self._rng.random() < self._share
+
+    def put(self, served: ServedRequest) -> None:
+        """Hand a request over; never waits. Its arrays must not be written to afterwards."""
+        try:
+            self._queue.put_nowait(served)
+        except queue.Full:
+            self.n_dropped += 1
+
+    def close(self) -> None:
+        """Write what is waiting."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch, is_closed = self._next_batch()
+            if batch:
+                try:
+                    self._write(batch)
+                except OSError as error:
+                    self.n_dropped += len(batch)
+                    _log.warning("feature_log_not_written", n=len(batch), cause=str(error))
+            if is_closed:
+                return
+
+    def _next_batch(self) -> tuple[list[ServedRequest], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], True
+        batch, deadline = [first], time.monotonic() + _FILE_AFTER_S
+        while len(batch) < _FILE_REQUESTS:
+            try:
+                following = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if following is None:
+                return batch, True
+            batch.append(following)
+        return batch, False
+
+    def _write(self, batch: list[ServedRequest]) -> None:
+        self._n_files += 1
+        name = f"{batch[0].as_of:020d}-{os.getpid()}-{self._n_files:06d}"
+        partial = self._folder / f"{name}.partial"
+        _frame(batch).write_parquet(partial, compression="zstd")
+        partial.rename(self._folder / f"{name}.parquet")
+        self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        sizes: list[tuple[Path, int]] = []
+        for path in sorted(self._folder.glob("*.parquet")):
+            # Another process may remove the same file.
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append((path, path.stat().st_size))
+        excess = sum(size for _, size in sizes) - self._max_bytes
+        for path, size in sizes[:-1]:
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def _frame(batch: list[ServedRequest]) -> pl.DataFrame:
+    columns = {
+        name: [getattr(served, name) for served in batch]
+        for name in _SCHEMA
+        if name not in {"context", "features", "values"}
+    }
+    columns["context"] = [msgspec.json.encode(served.context).decode() for served in batch]
+    columns["features"] = [list(served.features) for served in batch]
+    columns["values"] = [np.ascontiguousarray(served.matrix).ravel() for served in batch]
+    return pl.DataFrame([
+        pl.Series(name, columns[name], dtype=dtype) for name, dtype in _SCHEMA.items()
+    ])
+
+
+def read_feature_log(folder: Path, n_newest: int) -> list[ServedRequest]:
+    """Read the newest requests that were logged and not removed yet.
+
+    Args:
+        folder: A missing one is empty.
+        n_newest: How many at most.
+
+    Returns:
+        Requests, newest file first.
+    """
+    served: list[ServedRequest] = []
+    for path in sorted(folder.glob("*.parquet"), reverse=True):
+        newest = pl.read_parquet(path).tail(n_newest - len(served))
+        served += [_served(row) for row in newest.iter_rows(named=True)]
+        if len(served) >= n_newest:
+            break
+    return served
+
+
+def _served(row: dict[str, Any]) -> ServedRequest:
+    shape = (len(row["item_ids"]), len(row["features"]))
+    row["matrix"] = np.array(row.pop("values"), dtype=np.float32).reshape(shape)
+    row["context"] = msgspec.json.decode(row["context"])
+    row["features"] = tuple(row["features"])
+    return ServedRequest(**row)

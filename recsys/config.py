@@ -111,6 +111,16 @@ class RankerConfig(Section):
     threads: int = Field(default=2, ge=1)
 
 
+class EvaluationConfig(Section):
+    """How bundles are measured."""
+
+    requests: int = Field(
+        default=300,
+        ge=1,
+        description="ranked against the whole catalogue at most, where a log has no impressions",
+    )
+
+
 class ServingConfig(Section):
     """The gRPC server."""
 
@@ -153,6 +163,7 @@ class Config(BaseSettings):
     split: SplitConfig = SplitConfig()
     interest: InterestConfig = InterestConfig()
     ranker: RankerConfig = RankerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     serving: ServingConfig = ServingConfig()
     settings: dict[str, dict[str, Any]] = Field(
         default={}, description="a table of its own for each plugin, by plugin name"

@@ -60,11 +60,9 @@ def _fresh_workspace(folder: Path, data: Path) -> Workspace:
 
 
 def _learn(workspace: Workspace, data: Path) -> None:
-    from recsys.cli.evaluate import print_evaluation
+    from recsys.cli.evaluate import evaluate_with_progress, print_evaluation
     from recsys.cli.events import import_with_progress, print_import
     from recsys.cli.train import train_and_publish
-    from recsys.evaluation.report import evaluate
-    from recsys.events.snapshot import read_snapshot
 
     _say(f"1. Import {data} into {workspace.log_config.path}")
     print_import(import_with_progress(workspace, [data]))
@@ -72,7 +70,7 @@ def _learn(workspace: Workspace, data: Path) -> None:
     report = train_and_publish(workspace, activate=True)
     typer.echo(f"bundle {report.version}: {report.n_features} features")
     _say("3. Evaluate on the newest fifth of the lists, which training has not seen")
-    print_evaluation(evaluate(workspace, read_snapshot(workspace.log_config)))
+    print_evaluation(evaluate_with_progress(workspace))
 
 
 def _tell(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,15 +11,27 @@ from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
     from recsys.evaluation.report import Evaluation
+    from recsys.evaluation.tables import Differences, Table
+    from recsys.workspace import Workspace
 
-_TITLES = {
+_TITLES: Final = {
     "random": "random",
     "shown_order": "shown order",
     "click_rate": "click rate so far",
+    "recent_popularity": "recent popularity",
     "without_text": "ranker without text",
     "full": "ranker with text",
-    "full_frozen": "ranker with text, frozen features",
+    "full_frozen": "ranker with text, frozen",
 }
+_SHOWN: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
+_CATALOGUE: Final = {
+    "auc": "AUC",
+    "mrr": "MRR",
+    "ndcg@10": "nDCG@10",
+    "recall@10": "recall@10",
+    "hit@10": "HR@10",
+}
+_COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
 
 
 def evaluate(
@@ -29,39 +41,91 @@ def evaluate(
 ) -> None:
     """Measure a bundle on the newest requests, which it has not seen."""
     from recsys.cli.output import print_json
-    from recsys.evaluation.report import evaluate as run
-    from recsys.events.snapshot import read_snapshot
 
-    opened = open_folder(workspace)
-    evaluation = run(opened, read_snapshot(opened.log_config), bundle or None)
+    evaluation = evaluate_with_progress(open_folder(workspace), bundle)
     if as_json:
         print_json(evaluation)
     else:
         print_evaluation(evaluation)
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the table of rankings and the intervals of their differences."""
-    from recsys.cli.output import print_table, results
+def evaluate_with_progress(workspace: Workspace, bundle: str = "") -> Evaluation:
+    """Evaluate while a progress bar runs.
 
-    names = sorted(evaluation.rankings, key=lambda name: list(_TITLES).index(name))
-    metrics = ("auc", "mrr", "ndcg@5", "ndcg@10")
-    rows = []
-    for name in names:
-        interval = evaluation.differences.get(name, {}).get("ndcg@10")
-        difference = (
-            f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]" if interval else "-"
+    Returns:
+        The evaluation.
+    """
+    from recsys.cli.output import progress_lines
+    from recsys.evaluation.report import evaluate as run
+    from recsys.events.snapshot import read_snapshot
+
+    with progress_lines() as progress:
+        return run(
+            workspace, read_snapshot(workspace.log_config), bundle or None, progress=progress
         )
-        values = [f"{evaluation.rankings[name][metric]:.4f}" for metric in metrics]
-        rows.append([_TITLES[name], *values, difference])
-    print_table(
-        f"Test slice of bundle {evaluation.version}",
-        ("ranking", "AUC", "MRR", "nDCG@5", "nDCG@10", "nDCG@10 - without text [95 %]"),
-        rows,
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the table of rankings, those of what is new, and the intervals of the differences."""
+    from recsys.cli.output import results
+    from recsys.evaluation.segments import TITLES
+    from recsys.evaluation.tables import Table
+
+    whole = Table(
+        evaluation.n_measured,
+        evaluation.rankings,
+        evaluation.differences,
+        evaluation.differences_to_click_rate,
     )
-    how = "lists with sampled negatives" if evaluation.sampled else "impressions"
-    results.print(
-        f"averaged over {evaluation.n_measured} of {evaluation.n_requests} {how}: "
-        "those with items acted on and items not; intervals from resampled users; "
+    names = _CATALOGUE if evaluation.candidates == "catalogue" else _SHOWN
+    _print_rankings(f"Test slice of bundle {evaluation.version}", whole, names)
+    results.print(_footing(evaluation))
+    for name, table in evaluation.segments.items():
+        title = f"Cold start: {TITLES[name]}"
+        if table.n_measured:
+            _print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
+        else:
+            results.print(f"{title}: no such list in the test slice")
+
+
+def _footing(evaluation: Evaluation) -> str:
+    if evaluation.candidates == "catalogue":
+        how = (
+            "next interactions ranked against the whole catalogue as it was then, because the log "
+            "has no impressions; no negatives were sampled"
+        )
+        if evaluation.n_unreachable:
+            how += f"; {evaluation.n_unreachable:,} interactions with items unknown before left out"
+    else:
+        how = "impressions: those with items acted on and items not"
+    return (
+        f"averaged over {evaluation.n_measured} of {evaluation.n_requests} {how}; "
+        "differences with 95 % intervals from resampled users; "
         "frozen: features as they stood when the slice began"
     )
+
+
+def _print_rankings(
+    title: str, table: Table, metrics: dict[str, str], *, cold: bool = False
+) -> None:
+    from recsys.cli.output import print_table
+
+    differences = [table.differences]
+    headings = ["nDCG@10 - without text"]
+    if cold:
+        differences.append(table.differences_to_click_rate)
+        headings.append("nDCG@10 - click rate")
+    order = list(_TITLES)
+    names = sorted(table.rankings, key=lambda n: order.index(n) if n in _TITLES else 4)
+    rows = []
+    for name in names:
+        values = [f"{table.rankings[name][metric]:.4f}" for metric in metrics]
+        rows.append([_TITLES.get(name, name), *values, *(_interval(d, name) for d in differences)])
+    print_table(title, ("ranking", *metrics.values(), *headings), rows)
+
+
+def _interval(differences: Differences, name: str) -> str:
+    if name not in differences:
+        return "-"
+    mean, low, high = differences[name]["ndcg@10"]
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"

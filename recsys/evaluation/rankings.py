@@ -2,82 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import count
+from recsys.features.vocabulary import count, decayed_count
+from recsys.ranking.ranker import Ranker
 from recsys.schema import IMPRESSION
 from recsys.training.labels import LabelledSlates
 
 _PRIOR_SHOWS = 20.0
+_WEEK_S = 7 * 86_400.0
+
+Scores = dict[str, NDArray[np.float64]]
 
 
-def baseline_scores(
-    test: LabelledSlates, reader: OfflineReader, rng: np.random.Generator
-) -> dict[str, NDArray[np.float64]]:
-    """Score candidates without any learning.
-
-    Args:
-        test: The test requests.
-        reader: The log.
-        rng: Makes the random ranking.
-
-    Returns:
-        float64 (n_candidates,) by name: `random`, `shown_order` (only where lists were shown) and
-        `click_rate`: the item's share of shows that were acted on so far, smoothed towards that of
-        all items; on a log without impressions the number of actions.
-    """
-    slates = test.slates
-    scores: dict[str, NDArray[np.float64]] = {"random": rng.random(len(slates.items))}
-    actions = reader.read(count("actions", "*", by="item"), slates)
-    if test.sampled:
-        scores["click_rate"] = actions
-        return scores
-    starts = np.repeat(slates.offsets[:-1], slates.sizes)
-    scores["shown_order"] = (starts - np.arange(len(slates.items))).astype(np.float64)
-    shows = reader.read(count("shows", IMPRESSION, by="item"), slates)
-    all_actions = reader.read(count("all_actions", "*", by="global"), slates)
-    all_shows = reader.read(count("all_shows", IMPRESSION, by="global"), slates)
-    prior = (all_actions + 1.0) / (all_shows + 10.0)
-    scores["click_rate"] = (actions + _PRIOR_SHOWS * prior) / (shows + _PRIOR_SHOWS)
-    return scores
-
-
-def bundle_scores(
-    test: LabelledSlates, reader: OfflineReader, scorer: Scorer
-) -> dict[str, NDArray[np.float64]]:
-    """Score candidates with a bundle: all of it, and its ranker without feature models.
+@dataclass(frozen=True, slots=True)
+class Rankings:
+    """Everything that scores the candidates of a request.
 
     Args:
-        test: The test requests.
         reader: The log.
         scorer: The bundle.
-
-    Returns:
-        float64 (n_candidates,) by name: `without_text`, `full`, and `full_frozen`: the bundle with
-        features as they stood when the test slice began.
+        baselines: Rankers over some of the bundle's columns, by name.
+        frozen_at: When the test slice began, in microseconds.
+        shown: Candidates are in the order in which they were shown.
     """
-    plan, contents = scorer.plan, scorer.contents
-    plain = plan.without_models()
-    scores = {
-        "without_text": contents.fallback.score(plain.matrix(test.slates, reader, {})),
-        "full": _full(test.slates, reader, scorer),
-    }
-    frozen_at = np.minimum(test.slates.as_of, test.slates.as_of[0])
-    frozen = Slates(
-        users=test.slates.users,
-        as_of=frozen_at,
-        items=test.slates.items,
-        offsets=test.slates.offsets,
-        context=test.slates.context,
-    )
-    scores["full_frozen"] = _full(frozen, reader, scorer)
-    return scores
 
+    reader: OfflineReader
+    scorer: Scorer
+    baselines: Mapping[str, Ranker]
+    frozen_at: int
+    shown: bool
 
-def _full(slates: Slates, reader: OfflineReader, scorer: Scorer) -> NDArray[np.float64]:
-    found = scorer.plan.scores(slates, reader, scorer.contents.models)
-    return scorer.contents.ranker.score(scorer.plan.matrix(slates, reader, found))
+    def scores(self, test: LabelledSlates, rng: np.random.Generator) -> Scores:
+        """Score all candidates by all rankings.
+
+        Args:
+            test: The requests.
+            rng: Makes the random ranking.
+
+        Returns:
+            float64 (n_candidates,) by name: `random`; `shown_order` where lists were shown;
+            `click_rate`: the item's share of shows that were acted on so far, smoothed towards
+            that of all items, or the number of actions where nothing is known of shows;
+            `recent_popularity` there too: the same with a half-life of a week; baselines;
+            `without_text`; `full`; and `full_frozen`: with features as they stood when the test
+            slice began.
+        """
+        slates = test.slates
+        scores: Scores = {"random": rng.random(len(slates.items))}
+        scores |= self._shown(slates) if self.shown else self._popularity(slates)
+        plan, contents = self.scorer.plan, self.scorer.contents
+        matrix = self._matrix(slates)
+        for name, ranker in {**self.baselines, "without_text": contents.fallback}.items():
+            columns = [plan.names.index(feature) for feature in ranker.feature_names]
+            scores[name] = ranker.score(matrix[:, columns])
+        scores["full"] = contents.ranker.score(matrix)
+        frozen = replace(slates, as_of=np.minimum(slates.as_of, self.frozen_at))
+        scores["full_frozen"] = contents.ranker.score(self._matrix(frozen))
+        return scores
+
+    def _matrix(self, slates: Slates) -> NDArray[np.float32]:
+        found = self.scorer.plan.scores(slates, self.reader, self.scorer.contents.models)
+        return self.scorer.plan.matrix(slates, self.reader, found)
+
+    def _shown(self, slates: Slates) -> Scores:
+        starts = np.repeat(slates.offsets[:-1], slates.sizes)
+        order = (starts - np.arange(len(slates.items))).astype(np.float64)
+        actions = self.reader.read(count("actions", "*", by="item"), slates)
+        shows = self.reader.read(count("shows", IMPRESSION, by="item"), slates)
+        all_actions = self.reader.read(count("all_actions", "*", by="global"), slates)
+        all_shows = self.reader.read(count("all_shows", IMPRESSION, by="global"), slates)
+        prior = (all_actions + 1.0) / (all_shows + 10.0)
+        rate = (actions + _PRIOR_SHOWS * prior) / (shows + _PRIOR_SHOWS)
+        return {"shown_order": order, "click_rate": rate}
+
+    def _popularity(self, slates: Slates) -> Scores:
+        heat = decayed_count("heat", "*", by="item", half_life_s=_WEEK_S)
+        return {
+            "click_rate": self.reader.read(count("actions", "*", by="item"), slates),
+            "recent_popularity": self.reader.read(heat, slates),
+        }

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
-from recsys.errors import TrainingError
-from recsys.evaluation.rankings import baseline_scores, bundle_scores
+from recsys.evaluation.rankings import Rankings
+from recsys.evaluation.requests import TestRequests, requests_after
+from recsys.evaluation.segments import TITLES, segment_rows
+from recsys.evaluation.tables import Differences, Measured, Table
 from recsys.events.snapshot import LogSnapshot
-from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_difference, measure
-from recsys.training.dataset import Dataset, make_dataset
-from recsys.training.labels import LabelledSlates
+from recsys.features.offline import OfflineReader
+from recsys.ranking.ranker import Ranker
+from recsys.training.dataset import make_dataset
 from recsys.workspace import Workspace
 
-REFERENCE = "without_text"
-METRICS = ("auc", "mrr", "ndcg@5", "ndcg@10")
+Progress: TypeAlias = Callable[[str, int, int], None]
+Candidates: TypeAlias = Literal["shown", "catalogue"]
+
+#: Candidates whose features are held at a time.
+_CHUNK_ROWS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,82 +33,126 @@ class Evaluation:
 
     Args:
         version: The bundle.
+        protocol: `standard`, or `cold-items`: a tenth of the items was hidden from all learning.
+        candidates: What was shown, or the whole catalogue where the log has no impressions.
         n_requests: Test requests.
         n_measured: Those with items acted on and items not; metrics are averaged over them.
-        sampled: Candidates were drawn, because the log has no impressions.
+        n_unreachable: What was done with items that no event had named before; nothing ranks them.
         rankings: Mean of each metric by name of the ranking.
         differences: To the ranker without text, by ranking and metric, with 95 % intervals from
             resampled users.
+        differences_to_click_rate: The same to popularity.
+        segments: Tables of their own for what is new.
     """
 
     version: str
+    protocol: str
+    candidates: Candidates
     n_requests: int
     n_measured: int
-    sampled: bool
+    n_unreachable: int
     rankings: dict[str, dict[str, float]]
-    differences: dict[str, dict[str, Interval]]
+    differences: Differences
+    differences_to_click_rate: Differences
+    segments: dict[str, Table]
 
 
-def evaluate(workspace: Workspace, snapshot: LogSnapshot, version: str | None = None) -> Evaluation:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is evaluated, and on what.
+
+    Args:
+        protocol: Name of the protocol.
+        scorer: The bundle.
+        reader: The log as features see it.
+        requests: Test requests.
+        sampled: The log has no impressions.
+        baselines: Rankers over some of the bundle's columns.
+    """
+
+    protocol: str
+    scorer: Scorer
+    reader: OfflineReader
+    requests: TestRequests
+    sampled: bool
+    baselines: Mapping[str, Ranker]
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """Show no progress."""
+    del label, done, total
+
+
+def evaluate(
+    workspace: Workspace,
+    snapshot: LogSnapshot,
+    version: str | None = None,
+    *,
+    progress: Progress = silent,
+) -> Evaluation:
     """Evaluate a bundle on the requests after its validation slice.
 
     Args:
         workspace: The workspace.
         snapshot: Its log; what came after training widens the test slice.
         version: None: the active bundle.
+        progress: Called with (label, done, total) as work goes on.
 
     Returns:
         The evaluation.
-
-    Raises:
-        TrainingError: No request came after the validation slice.
     """
+    config = workspace.config
     bundle = BundleStore(workspace.bundles).open(version)
-    types = tuple(read_profile(bundle).event_types)
-    dataset = make_dataset(snapshot, workspace.config, types)
+    dataset = make_dataset(snapshot, config, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, workspace, dataset.log.items)
-    test = _test_slice(dataset, scorer)
-    rng = np.random.default_rng(workspace.config.seed)
-    scores = {
-        **baseline_scores(test, dataset.reader, rng),
-        **bundle_scores(test, dataset.reader, scorer),
-    }
-    found = {
-        name: measure(values, test.grades, test.slates.sizes) for name, values in scores.items()
-    }
+    subject = Subject(
+        protocol="standard",
+        scorer=scorer,
+        reader=dataset.reader,
+        requests=requests_after(scorer.contents.split, dataset, config),
+        sampled=dataset.labelled.sampled,
+        baselines={},
+    )
+    return measure_all(subject, np.random.default_rng(config.seed), progress)
+
+
+def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) -> Evaluation:
+    """Score and measure all requests, part by part.
+
+    Returns:
+        The evaluation.
+    """
+    whole, segments = Measured(), {name: Measured() for name in TITLES}
+    n_done = 0
+    rankings: Rankings | None = None
+    for test in subject.requests.chunks(_CHUNK_ROWS):
+        rankings = rankings or _rankings(subject, int(test.slates.as_of[0]))
+        scores = rankings.scores(test, rng)
+        whole.add(test, scores)
+        for name, rows in segment_rows(test, subject.reader).items():
+            segments[name].add(test, scores, rows)
+        n_done += len(test.slates)
+        progress("ranking test requests", n_done, len(subject.requests))
+    table = whole.table(rng)
     return Evaluation(
-        version=scorer.version,
-        n_requests=len(test.slates),
-        n_measured=len(found[REFERENCE].impressions),
-        sampled=test.sampled,
-        rankings={name: metrics.means() for name, metrics in found.items()},
-        differences=_differences(test, found, rng),
+        version=subject.scorer.version,
+        protocol=subject.protocol,
+        candidates="catalogue" if subject.sampled else "shown",
+        n_requests=len(subject.requests),
+        n_measured=table.n_measured,
+        n_unreachable=subject.requests.n_unreachable,
+        rankings=table.rankings,
+        differences=table.differences,
+        differences_to_click_rate=table.differences_to_click_rate,
+        segments={name: measured.table(rng) for name, measured in segments.items()},
     )
 
 
-def _test_slice(dataset: Dataset, scorer: Scorer) -> LabelledSlates:
-    as_of = dataset.labelled.slates.as_of
-    split = scorer.contents.split
-    start = int(np.searchsorted(as_of, split.validation_end_at)) + split.n_ties
-    test = dataset.labelled.part(start, len(as_of))
-    if not test.informative().any():
-        found = "no list with both labels after the validation slice"
-        raise TrainingError("test", found, "one")
-    return test
-
-
-def _differences(
-    test: LabelledSlates, found: dict[str, RankingMetrics], rng: np.random.Generator
-) -> dict[str, dict[str, Interval]]:
-    reference = found[REFERENCE].by_name()
-    users = test.slates.users[found[REFERENCE].impressions]
-    differences: dict[str, dict[str, Interval]] = {}
-    for name, metrics in found.items():
-        if name == REFERENCE:
-            continue
-        values = metrics.by_name()
-        differences[name] = {
-            metric: bootstrap_difference(values[metric], reference[metric], rng, clusters=users)
-            for metric in METRICS
-        }
-    return differences
+def _rankings(subject: Subject, frozen_at: int) -> Rankings:
+    return Rankings(
+        reader=subject.reader,
+        scorer=subject.scorer,
+        baselines=subject.baselines,
+        frozen_at=frozen_at,
+        shown=not subject.sampled,
+    )

@@ -20,6 +20,8 @@ from recsys.errors import RankingError
 
 N_RESAMPLES: Final = 2_000
 INTERVAL: Final = (2.5, 97.5)
+#: How many draws are held at a time.
+_RESAMPLE_CELLS: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class RankingMetrics:
         mrr: float64 (n_kept,): reciprocal rank of the first candidate of grade above 0.
         ndcg_5: float64 (n_kept,).
         ndcg_10: float64 (n_kept,).
+        recall_10: float64 (n_kept,): share of the candidates of grade above 0 in the first ten.
+        hit_10: float64 (n_kept,): whether any is there.
     """
 
     impressions: NDArray[np.int64]
@@ -94,6 +98,8 @@ class RankingMetrics:
     mrr: NDArray[np.float64]
     ndcg_5: NDArray[np.float64]
     ndcg_10: NDArray[np.float64]
+    recall_10: NDArray[np.float64]
+    hit_10: NDArray[np.float64]
 
     def by_name(self) -> dict[str, NDArray[np.float64]]:
         """Name the metrics as they are reported.
@@ -101,7 +107,14 @@ class RankingMetrics:
         Returns:
             Values by name.
         """
-        return {"auc": self.auc, "mrr": self.mrr, "ndcg@5": self.ndcg_5, "ndcg@10": self.ndcg_10}
+        return {
+            "auc": self.auc,
+            "mrr": self.mrr,
+            "ndcg@5": self.ndcg_5,
+            "ndcg@10": self.ndcg_10,
+            "recall@10": self.recall_10,
+            "hit@10": self.hit_10,
+        }
 
     def means(self) -> dict[str, float]:
         """Average over impressions.
@@ -143,6 +156,8 @@ def measure(
         mrr=mrr(ranked),
         ndcg_5=ndcg_at_k(ranked, 5),
         ndcg_10=ndcg_at_k(ranked, 10),
+        recall_10=recall_at_k(ranked, 10),
+        hit_10=hit_at_k(ranked, 10),
     )
 
 
@@ -255,6 +270,50 @@ def _expected_reciprocal(
     return total
 
 
+def recall_at_k(ranked: RankedImpressions, k: int) -> NDArray[np.float64]:
+    """Share of the relevant candidates that the first k places hold.
+
+    Args:
+        ranked: The impressions.
+        k: Places that count.
+
+    Returns:
+        float64 (n_kept,).
+    """
+    relevant = (ranked.grades > 0).astype(np.float64)
+    found = ranked.per_impression((ranked.positions < k) * ranked.block_means(relevant))
+    return found / ranked.per_impression(relevant)
+
+
+def hit_at_k(ranked: RankedImpressions, k: int) -> NDArray[np.float64]:
+    """Say whether the first k places hold a relevant candidate.
+
+    Of a block of m tied candidates with r relevant ones, s places hold none with probability
+    C(m - r, s) / C(m, s); at most one block reaches over the k-th place.
+
+    Args:
+        ranked: The impressions.
+        k: Places that count.
+
+    Returns:
+        float64 (n_kept,): a probability where ties decide.
+    """
+    if len(ranked.sizes) == 0:
+        return np.empty(0)
+    relevant = np.add.reduceat((ranked.grades > 0).astype(np.float64), ranked.block_starts)
+    size = ranked.block_sizes
+    places = np.clip(k - ranked.positions[ranked.block_starts], 0, size)
+    none = np.ones(len(size))
+    for j in range(min(k, int(size.max()))):
+        chance = np.maximum(size - relevant - j, 0) / np.maximum(size - j, 1)
+        none *= np.where(j < places, chance, 1.0)
+    impression_of_row = np.repeat(np.arange(len(ranked.sizes)), ranked.sizes)
+    of_impression = impression_of_row[ranked.block_starts]
+    first_blocks = np.flatnonzero(np.diff(of_impression, prepend=-1))
+    missed: NDArray[np.float64] = np.multiply.reduceat(none, first_blocks)
+    return 1.0 - missed
+
+
 def bootstrap_difference(
     a: NDArray[np.float64],
     b: NDArray[np.float64],
@@ -281,17 +340,52 @@ def bootstrap_difference(
 
     Source: bootstrap
     """
-    if len(a) == 0 or len(a) != len(b) or (clusters is not None and len(clusters) != len(a)):
+    if len(a) != len(b):
         found = f"{len(a)} and {len(b)} values"
-        raise RankingError(
-            "bootstrap", found, "as many of each as there are clusters, and at least 1"
-        )
-    ids = np.arange(len(a)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    sums = np.bincount(ids, weights=a - b)
+        raise RankingError("bootstrap", found, "as many of each")
+    return bootstrap_means((a - b)[:, None], rng, clusters=clusters, n=n)[0]
+
+
+def bootstrap_means(
+    values: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    clusters: NDArray[np.generic] | None = None,
+    n: int = N_RESAMPLES,
+) -> list[Interval]:
+    """Estimate the means of several columns from the same resamples.
+
+    A resample is how often each cluster was drawn; all means of many resamples are then one product
+    of matrices.
+
+    Args:
+        values: (n_impressions, n_columns).
+        rng: Draws the resamples.
+        clusters: As of `bootstrap_difference`.
+        n: Resamples.
+
+    Returns:
+        Mean with its 95 % percentile interval of each column.
+
+    Raises:
+        RankingError: There is no impression, or the lengths disagree.
+    """
+    if len(values) == 0 or (clusters is not None and len(clusters) != len(values)):
+        found = f"{len(values)} values"
+        raise RankingError("bootstrap", found, "as many as there are clusters, and at least 1")
+    n_values = len(values)
+    ids = np.arange(n_values) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    sums = np.stack([np.bincount(ids, weights=column) for column in values.T], axis=1)
     counts = np.bincount(ids).astype(np.float64)
-    means = np.empty(n)
-    for i in range(n):
-        drawn = rng.integers(len(sums), size=len(sums))
-        means[i] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.percentile(means, INTERVAL)
-    return Interval(float((a - b).mean()), float(low), float(high))
+    n_clusters = len(counts)
+    means = np.empty((n, values.shape[1]))
+    step = max(1, _RESAMPLE_CELLS // n_clusters)
+    for start in range(0, n, step):
+        drawn = np.stack([
+            np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+            for _ in range(start, min(start + step, n))
+        ]).astype(np.float64)
+        means[start : start + step] = (drawn @ sums) / (drawn @ counts)[:, None]
+    low, high = np.percentile(means, INTERVAL, axis=0)
+    pairs = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(*found) for found in pairs]

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, roc_auc_score
 
 from recsys.errors import RankingError
-from recsys.ranking.metrics import bootstrap_difference, measure, ndcg_at_k, rank_impressions
+from recsys.ranking.metrics import (
+    bootstrap_difference,
+    bootstrap_means,
+    hit_at_k,
+    measure,
+    ndcg_at_k,
+    rank_impressions,
+    recall_at_k,
+)
 
 
 def measure_one(scores, grades):
@@ -20,7 +28,8 @@ def measure_one(scores, grades):
 
 def test_a_perfect_list_scores_one_and_a_reversed_one_zero_auc():
     perfect = measure_one([3, 2, 1, 0], [5, 2, 0, 0]).means()
-    assert perfect == {"auc": 1.0, "mrr": 1.0, "ndcg@5": 1.0, "ndcg@10": 1.0}
+    names = {"auc", "mrr", "ndcg@5", "ndcg@10", "recall@10", "hit@10"}
+    assert perfect == dict.fromkeys(names, 1.0)
     reverse = measure_one([0, 1, 2, 3], [1, 0, 0, 0]).means()
     assert reverse["auc"] == 0.0
     assert reverse["mrr"] == 0.25
@@ -70,7 +79,14 @@ def strict_metrics(grades):
     others = [i for i, g in enumerate(grades) if g == 0]
     wins = sum(i < j for i in relevant for j in others)
     best = sum(g * d for g, d in zip(ideal, discounts, strict=False))
-    return wins / (len(relevant) * len(others)), 1 / (1 + relevant[0]), dcg / best
+    n_found = sum(i < 3 for i in relevant)
+    return (
+        wins / (len(relevant) * len(others)),
+        1 / (1 + relevant[0]),
+        dcg / best,
+        n_found / len(relevant),
+        float(n_found > 0),
+    )
 
 
 @given(rows=small_lists)
@@ -83,9 +99,31 @@ def test_ties_give_the_mean_over_all_orders_of_the_tied(rows):
     ]
     scores, grades = np.array(rows).T
     found = measure_one(scores, grades)
-    at_3 = ndcg_at_k(rank_impressions(scores, grades, np.array([len(rows)])), 3)
+    ranked = rank_impressions(scores, grades, np.array([len(rows)]))
+    at_3 = [metric(ranked, 3)[0] for metric in (ndcg_at_k, recall_at_k, hit_at_k)]
     expected = np.mean(orders, axis=0)
-    assert np.allclose([found.auc[0], found.mrr[0], at_3[0]], expected, atol=1e-12)
+    assert np.allclose([found.auc[0], found.mrr[0], *at_3], expected, atol=1e-12)
+
+
+def test_hits_are_counted_per_impression():
+    ranked = rank_impressions(
+        np.array([3, 2, 1, 1, 2, 3.0, 0, 0, 0, 0]),
+        np.array([1, 0, 0, 1, 0, 0.0, 1, 0, 0, 0]),
+        np.array([3, 3, 4]),
+    )
+    assert np.allclose(hit_at_k(ranked, 1), [1, 0, 0.25])
+    assert np.allclose(hit_at_k(ranked, 2), [1, 0, 0.5])
+    assert np.allclose(recall_at_k(ranked, 3), [1, 1, 0.75])
+
+
+def test_columns_share_their_resamples():
+    rng = np.random.default_rng(8)
+    one = rng.normal(0.2, 1, 300)
+    together = bootstrap_means(np.stack([one, -one, one * 0], axis=1), np.random.default_rng(9))
+    alone = bootstrap_difference(one, np.zeros(300), np.random.default_rng(9))
+    assert together[0] == pytest.approx(alone)
+    assert together[1] == pytest.approx((-alone.mean, -alone.high, -alone.low))
+    assert together[2] == (0.0, 0.0, 0.0)
 
 
 @given(seed=st.integers(0, 10_000), distinct=st.sampled_from([2, 5, 1000]))
@@ -119,7 +157,7 @@ def test_bad_input_is_refused():
         measure(np.zeros(3), np.zeros(2), np.array([3]))
     with pytest.raises(RankingError, match="not finite"):
         measure(np.array([np.nan, 1.0]), np.array([0.0, 1.0]), np.array([2]))
-    with pytest.raises(RankingError, match="0 and 0 values"):
+    with pytest.raises(RankingError, match="0 values"):
         bootstrap_difference(np.empty(0), np.empty(0), np.random.default_rng(0))
 
 

@@ -1,0 +1,116 @@
+"""Metrics of several rankings on the same requests, put together part by part."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_means, measure
+from recsys.training.labels import LabelledSlates
+
+#: What differences are taken to: the ranker that knows no text, and popularity.
+REFERENCE: Final = "without_text"
+POPULARITY: Final = "click_rate"
+
+Differences = dict[str, dict[str, Interval]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rankings of the same requests by the same metric code.
+
+    Args:
+        n_measured: Requests with candidates acted on and others; metrics are averaged over them.
+        rankings: Mean of each metric by name of the ranking; empty when nothing was measured.
+        differences: To the ranker without text, by ranking and metric, with 95 % intervals from
+            resampled users.
+        differences_to_click_rate: The same to popularity.
+    """
+
+    n_measured: int = 0
+    rankings: dict[str, dict[str, float]] = field(default_factory=dict)
+    differences: Differences = field(default_factory=dict)
+    differences_to_click_rate: Differences = field(default_factory=dict)
+
+
+class Measured:
+    """Collects the metrics of one segment."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[RankingMetrics]] = defaultdict(list)
+        self._users: list[NDArray[np.int32]] = []
+
+    def add(
+        self,
+        test: LabelledSlates,
+        scores: Mapping[str, NDArray[np.float64]],
+        rows: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Measure all rankings on some requests.
+
+        Args:
+            test: The requests.
+            scores: float64 (n_candidates,) by name of the ranking.
+            rows: bool (n_candidates,): which candidates count; None: all.
+        """
+        grades, sizes = test.grades, test.slates.sizes
+        if rows is not None:
+            if not (grades[rows] > 0).any():
+                return
+            groups = np.repeat(np.arange(len(sizes)), sizes)
+            sizes = np.bincount(groups[rows], minlength=len(sizes))
+            grades = grades[rows]
+            scores = {name: values[rows] for name, values in scores.items()}
+        for name, values in scores.items():
+            self._found[name].append(measure(values, grades, sizes))
+        impressions = self._found[REFERENCE][-1].impressions
+        self._users.append(test.slates.users[impressions])
+
+    def table(self, rng: np.random.Generator) -> Table:
+        """Put everything together.
+
+        Args:
+            rng: Draws the resamples of the intervals.
+
+        Returns:
+            The table.
+        """
+        values = {name: _joined(parts) for name, parts in self._found.items()}
+        users = np.concatenate([np.zeros(0, dtype=np.int32), *self._users])
+        if not len(users):
+            return Table()
+        return Table(
+            n_measured=len(users),
+            rankings={
+                name: {metric: float(found.mean()) for metric, found in metrics.items()}
+                for name, metrics in values.items()
+            },
+            differences=_differences(values, REFERENCE, users, rng),
+            differences_to_click_rate=_differences(values, POPULARITY, users, rng),
+        )
+
+
+def _joined(parts: list[RankingMetrics]) -> dict[str, NDArray[np.float64]]:
+    named = [part.by_name() for part in parts]
+    return {metric: np.concatenate([one[metric] for one in named]) for metric in named[0]}
+
+
+def _differences(
+    values: dict[str, dict[str, NDArray[np.float64]]],
+    reference: str,
+    users: NDArray[np.int32],
+    rng: np.random.Generator,
+) -> Differences:
+    others = [name for name in values if name != reference]
+    pairs = [(name, metric) for name in others for metric in values[name]]
+    columns = np.stack([values[n][m] - values[reference][m] for n, m in pairs], axis=1)
+    found = bootstrap_means(columns, rng, clusters=users)
+    differences: Differences = {name: {} for name in others}
+    for (name, metric), interval in zip(pairs, found, strict=True):
+        differences[name][metric] = interval
+    return differences

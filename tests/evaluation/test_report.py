@@ -1,0 +1,114 @@
+"""Evaluations of small worlds: what is measured on what, and who must win."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.config import Config
+from recsys.evaluation.report import evaluate
+from recsys.evaluation.requests import Shown
+from recsys.evaluation.segments import segment_rows
+from recsys.evaluation.tables import Measured
+from recsys.events.snapshot import read_snapshot, snapshot_of
+from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
+from recsys.testing.worlds import TopicWorld, topic_world, without_impressions
+from recsys.training.dataset import make_dataset
+from recsys.workspace import Workspace
+from tests.conftest import SMALL, trained
+
+
+def test_a_log_with_impressions_is_measured_on_what_was_shown(plain_workspace: Workspace) -> None:
+    found = evaluate(plain_workspace, read_snapshot(plain_workspace.log_config))
+    assert (found.protocol, found.candidates, found.n_unreachable) == ("standard", "shown", 0)
+    assert set(found.rankings) == {
+        *("random", "shown_order", "click_rate", "without_text", "full", "full_frozen")
+    }
+    metrics = {"auc", "mrr", "ndcg@5", "ndcg@10", "recall@10", "hit@10"}
+    assert all(set(ranking) == metrics for ranking in found.rankings.values())
+    assert set(found.differences) == set(found.rankings) - {"without_text"}
+    assert set(found.differences_to_click_rate) == set(found.rankings) - {"click_rate"}
+    mean, low, high = found.differences["random"]["auc"]
+    difference = found.rankings["random"]["auc"] - found.rankings["without_text"]["auc"]
+    assert mean == pytest.approx(difference)
+    assert low <= mean <= high < 0
+    assert set(found.segments) == {"new_users", "new_items", "new_items_alone"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    events = without_impressions(topic_world(n_users=30, n_items=40, n_lists=8).events)
+    world = TopicWorld(events, {}, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+        configuration = SMALL + "\n[evaluation]\nrequests = 40\n"
+        return trained(tmp_path_factory.mktemp("shop"), world, configuration)
+
+
+def test_a_log_without_impressions_is_ranked_against_the_whole_catalogue(shop: Workspace) -> None:
+    snapshot = read_snapshot(shop.log_config)
+    found = evaluate(shop, snapshot)
+    assert (found.candidates, found.n_requests) == ("catalogue", 40)
+    assert set(found.rankings) == {
+        *("random", "click_rate", "recent_popularity", "without_text", "full", "full_frozen")
+    }
+    assert found.rankings["full"]["auc"] > found.rankings["click_rate"]["auc"] + 0.1
+    assert found.rankings["random"]["recall@10"] == pytest.approx(10 / 40, abs=0.1)
+    again = evaluate(shop, snapshot)
+    assert again == found
+
+
+def _visible(*events: ItemEvent | ImpressionEvent | InteractionEvent) -> list[VisibleEvent]:
+    return [VisibleEvent(event, event.occurred_at) for event in events]
+
+
+def _shown(at: int, user: str, items: str, clicked: str) -> list[VisibleEvent]:
+    key = f"{at}-{user}"
+    clicks = [InteractionEvent(f"{key}-{i}", at + 1, user, i, "click", key) for i in clicked]
+    return _visible(ImpressionEvent(key, at, user, list(items), key), *clicks)
+
+
+def test_segments_are_who_and_what_is_new() -> None:
+    events = [
+        *_visible(*(ItemEvent(f"v-{item}", 1, item) for item in "abcdn")),
+        *_shown(10, "old", "abcd", "abc"),
+        *_shown(20, "young", "abcd", "ab"),
+        *_shown(30, "old", "anbd", "an"),
+        *_shown(40, "young", "cd", "c"),
+    ]
+    dataset = make_dataset(snapshot_of(events), Config())
+    test = dataset.labelled.part(2, 4)
+    found = segment_rows(test, dataset.reader)
+    assert found["new_users"].tolist() == [False] * 4 + [True] * 2
+    assert found["new_items_alone"].tolist() == [False, True, False, False, False, False]
+    # Of the first list: the new item, which was clicked, and the two that were not.
+    assert found["new_items"].tolist() == [False, True, True, True, False, True]
+
+
+def test_parts_are_measured_like_the_whole_and_segments_on_their_rows() -> None:
+    dataset = make_dataset(snapshot_of(topic_world(n_users=10).events), Config())
+    test = dataset.labelled
+    scores = np.random.default_rng(0).random(len(test.grades))
+    rankings = {"without_text": scores, "click_rate": -scores}
+    whole, parts, even = Measured(), Measured(), Measured()
+    whole.add(test, rankings)
+    requests = Shown(test)
+    assert len(list(requests.chunks(100))) > 3
+    for number, part in enumerate(requests.chunks(100)):
+        start = sum(len(p.grades) for p in list(requests.chunks(100))[:number])
+        mine = {n: s[start : start + len(part.grades)] for n, s in rankings.items()}
+        parts.add(part, mine)
+        even.add(part, mine, np.arange(start, start + len(part.grades)) % 2 == 0)
+    rng = np.random.default_rng
+    assert whole.table(rng(1)) == parts.table(rng(1))
+    assert 0 < even.table(rng(1)).n_measured <= parts.table(rng(1)).n_measured
+    assert Measured().table(rng(1)).n_measured == 0
+
+
+def test_all_of_a_log_may_be_new(tmp_path: Path) -> None:
+    events = [*_visible(ItemEvent("v", 1, "a")), *_shown(10, "u", "ab", "a")]
+    dataset = make_dataset(snapshot_of(events), Config())
+    found = segment_rows(dataset.labelled, dataset.reader)
+    assert all(rows.all() for rows in found.values())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -121,15 +121,24 @@ class EvaluationConfig(Section):
     )
 
 
+class VariantConfig(Section):
+    """A bundle that answers a share of the users."""
+
+    version: str
+    share: float = Field(gt=0, le=1)
+
+
 class ServingConfig(Section):
     """The gRPC server."""
+
+    workers: int = Field(default=1, ge=1, description="processes that share the port")
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
     clock: Literal["system", "log"] = Field(
         default="system", description="log: time continues from the log's last event"
     )
-    threads: int = Field(default=4, ge=1)
+    threads: int = Field(default=2, ge=1)
     max_in_flight: int = Field(default=16, ge=1)
     group_commit_ms: float = Field(default=2.0, ge=0)
     max_streams: int = Field(
@@ -144,9 +153,23 @@ class ServingConfig(Section):
     feature_log_mb: int = Field(
         default=256, ge=1, description="how large the feature log may grow; the oldest part goes"
     )
+    variants: dict[str, VariantConfig] = Field(
+        default={}, description="bundles beside the active one, by name, and their share of users"
+    )
+    shadow: str = Field(default="", description="version that answers requests for comparison")
+    shadow_share: float = Field(default=0.1, ge=0, le=1, description="of the requests")
     allow_insecure: bool = Field(
         default=False, description="listen beyond this machine, without encryption"
     )
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        total = sum(variant.share for variant in self.variants.values())
+        if total > 1:
+            raise PydanticCustomError(
+                "shares", "shares of variants add up to {total}", {"total": round(total, 6)}
+            )
+        return self
 
 
 class Config(BaseSettings):

@@ -1,33 +1,31 @@
-"""The engine: a bundle, the online state, and what happens between a request and its answer.
+"""The engine: a bundle, what is known now, and what happens between a request and its answer.
 
-Thread-safe. One lock serialises changes and reads of the state; scoring happens outside of it.
+Thread-safe. The lock of the live state is held while candidates become columns; the ranker runs
+outside of it.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
-from recsys.bundle.contents import Scorer, read_profile, read_scorer
+from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore, OpenBundle
-from recsys.errors import PluginError
-from recsys.events.frames import kind_of
+from recsys.errors import BundleError
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.features.actions import encode_log
-from recsys.features.online import OnlineState
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
+from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest
-from recsys.pipeline.known import KnownEvents
+from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
     Explanation,
@@ -37,24 +35,14 @@ from recsys.pipeline.requests import (
     check_rank,
     check_recommend,
 )
-from recsys.ranking.ranker import Ranker
+from recsys.ranking.trial import check_parses
 from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.workspace import Workspace
 
 DEFAULT_TOP_K = 20
 
-_log = structlog.get_logger()
 #: Unknown items that a warning names.
 _NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The candidates of a request as rows, and the ranker that fits its columns."""
-
-    matrix: NDArray[np.float32]
-    ranker: Ranker
-    warnings: list[str]
 
 
 class Engine:
@@ -63,22 +51,15 @@ class Engine:
     Args:
         workspace: Where bundles, plugins and the log are.
         scorer: The bundle.
-        state: Online state that the scorer's plan reads.
-        known: Ids of all events in the state.
+        live: What is known; keeps what the bundle reads.
     """
 
-    def __init__(
-        self, workspace: Workspace, scorer: Scorer, state: OnlineState, known: KnownEvents
-    ) -> None:
+    def __init__(self, workspace: Workspace, scorer: Scorer, live: LiveState) -> None:
         self._workspace = workspace
         self._scorer = scorer
-        self._state = state
-        self._known = known
-        self._lock = threading.RLock()
+        self._live = live
+        self._cascade = Cascade(scorer, live)
         self._feature_log: FeatureLog | None = None
-        self._journal: list[VisibleEvent] | None = None
-        # Weak: an activation that fails after loading leaves nobody else holding the new engine.
-        self._successor: weakref.ref[Engine] | None = None
 
     @property
     def model_version(self) -> str:
@@ -88,7 +69,7 @@ class Engine:
     @property
     def last_event_us(self) -> int:
         """When the newest event became visible, in microseconds; 0 for an empty log."""
-        return self._known.last_visible_at
+        return self._live.last_event_us
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -113,8 +94,7 @@ class Engine:
         Returns:
             True for a retry.
         """
-        with self._lock:
-            return self._known.has(kind_of(event), event.event_id)
+        return self._live.seen(event)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in; those that are known already change nothing.
@@ -122,17 +102,22 @@ class Engine:
         Args:
             events: In order of `visible_at`.
         """
-        with self._lock:
-            new = [visible for visible in events if self._known.add(visible)]
-            self._state.apply(new)
-            if self._journal is not None:
-                self._journal += new
-            successor = self._successor() if self._successor else None
-        if any(isinstance(visible.event, ItemEvent) for visible in new):
-            for model in self._scorer.contents.models.values():
-                model.refresh()
-        if successor is not None:
-            successor.apply(new)
+        self._live.apply(events)
+        if any(isinstance(visible.event, ItemEvent) for visible in events):
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Let feature models take in items that the state has gained."""
+        for model in self._scorer.contents.models.values():
+            model.refresh()
+
+    def shares_state(self, other: Engine) -> bool:
+        """Say whether events that one engine takes in are known to the other.
+
+        Returns:
+            True when both read one state.
+        """
+        return self._live is other._live
 
     def rank(self, query: RankQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Order the candidates of a request.
@@ -151,12 +136,12 @@ class Engine:
         check_rank(query)
         excluded = set(query.exclude_item_ids)
         item_ids = [i for i in dict.fromkeys(query.item_ids) if i not in excluded]
-        with self._lock:
+        with self._live.lock:
             since = observer.stage("wait", since)
-            rows = self._state.items.rows(item_ids)
+            rows = self._live.state.items.rows(item_ids)
             slates = self._slates(query.user_id, query.as_of, rows, query.context)
             since = observer.stage("rows", since)
-            table = self._matrix(slates, observer)
+            table = self._cascade.table(slates, query.answer_by, observer)
             self._record(query, slates, item_ids, table)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
@@ -181,18 +166,18 @@ class Engine:
         since = observer.now()
         check_recommend(query)
         query = replace(query, top_k=query.top_k or DEFAULT_TOP_K)
-        with self._lock:
+        with self._live.lock:
             since = observer.stage("wait", since)
             nothing = np.zeros(0, dtype=np.int32)
             request = self._slates(query.user_id, query.as_of, nothing, query.context)
-            found = find_candidates(self._scorer, self._state, request, query)
+            found = find_candidates(self._scorer, self._live.state, request, query)
             slates = self._slates(query.user_id, query.as_of, found.rows, query.context)
             observer.stage("candidates", since)
-            table = self._matrix(slates, observer)
-            item_ids = [self._state.items.ids[row] for row in found.rows.tolist()]
+            table = self._cascade.table(slates, query.answer_by, observer)
+            item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
             self._record(query, slates, item_ids, table)
         table.warnings.extend(
-            _failed(error, "candidates", observer) for error in found.failures.values()
+            failed(error, "candidates", observer) for error in found.failures.values()
         )
         return self._answer(query, item_ids, table, observer)
 
@@ -202,8 +187,8 @@ class Engine:
         Returns:
             Ids in order of first sight.
         """
-        with self._lock:
-            return list(self._state.users.ids)
+        with self._live.lock:
+            return list(self._live.state.users.ids)
 
     def item_ids(self) -> list[str]:
         """List all items that any event names.
@@ -211,8 +196,8 @@ class Engine:
         Returns:
             Ids in order of first sight.
         """
-        with self._lock:
-            return list(self._state.items.ids)
+        with self._live.lock:
+            return list(self._live.state.items.ids)
 
     def title(self, item_id: str) -> str:
         """Find a short text that tells a person which item this is.
@@ -220,8 +205,8 @@ class Engine:
         Returns:
             Its title or name where it has one, else the id.
         """
-        with self._lock:
-            items = self._state.items
+        with self._live.lock:
+            items = self._live.state.items
             version = int(items.current_versions(items.rows([item_id]))[0])
             attributes = items.attributes(version) if version >= 0 else {}
         for name in ("title", "name", "headline"):
@@ -233,6 +218,34 @@ class Engine:
         """Keep a sample of what the ranker is given, here and in bundles that are opened beside."""
         self._feature_log = log
 
+    def warm_up(self) -> None:
+        """Answer the latest requests of the log once more, for nobody.
+
+        The first answers of a bundle are slow, and a bundle that cannot answer shows it here.
+
+        Raises:
+            BundleError: An answer lacked a part of the bundle, or there was none.
+        """
+        recording, self._feature_log = self._feature_log, None
+        try:
+            self._try_latest()
+        finally:
+            self._feature_log = recording
+
+    def _try_latest(self) -> None:
+        for past in self._live.requests.latest():
+            query = RankQuery(past.user_id, past.item_ids, self.last_event_us, context=past.context)
+            try:
+                ranked = self.rank(query)
+            except Exception as error:
+                # Whatever it is, it would be the answer to somebody's request.
+                found = f"warm-up failed ({type(error).__name__}: {error})"
+                raise BundleError(Path(self.model_version), found, "answers") from error
+            lacking = [warning for warning in ranked.warnings if warning.startswith(INCOMPLETE)]
+            if lacking:
+                found = f"warm-up: {lacking[0]}"
+                raise BundleError(Path(self.model_version), found, "answers by the whole bundle")
+
     def with_bundle(self, version: str) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.
 
@@ -242,16 +255,19 @@ class Engine:
         Raises:
             RecsysError: The bundle cannot be used; this engine goes on unchanged.
         """
-        with self._lock:
-            self._journal = []
-        try:
-            successor = load_engine(self._workspace, version)
+        bundle = BundleStore(self._workspace.bundles).open(version)
+        check_parses([bundle.path / RANKER, bundle.path / FALLBACK])
+        scorer = read_scorer(bundle, self._workspace, self._live.state.items)
+        if self._live.serves(scorer):
+            successor = Engine(self._workspace, scorer, self._live)
             successor.record_features(self._feature_log)
-            with self._lock:
-                successor.apply(self._journal)
-                self._successor = weakref.ref(successor)
-        finally:
-            self._journal = None
+            return successor
+        with self._live.journal() as arrived:
+            successor = make_engine(
+                self._workspace, bundle, read_snapshot(self._workspace.log_config)
+            )
+            self._live.hand_on_to(successor._live, arrived)
+        successor.record_features(self._feature_log)
         return successor
 
     def _slates(
@@ -259,36 +275,21 @@ class Engine:
     ) -> Slates:
         # An event that was acknowledged must be seen by the next request, also when both carry the
         # same microsecond: the past is what is strictly before.
-        instant = max(as_of, self._known.last_visible_at + 1)
-        return one_slate(self._state.users.row(user_id), instant, rows, context)
-
-    def _matrix(self, slates: Slates, observer: RequestObserver) -> _Table:
-        plan, contents = self._scorer.plan, self._scorer.contents
-        warnings: list[str] = []
-        since = observer.now()
-        try:
-            scores, ranker = plan.scores(slates, self._state, contents.models), contents.ranker
-        except PluginError as error:
-            plan, scores, ranker = plan.without_models(), {}, contents.fallback
-            warnings.append(_failed(error, "feature_models", observer))
-        since = observer.stage("models", since)
-        matrix, failures = plan.matrix_without_failing(slates, self._state, scores)
-        warnings += [_failed(error, "columns", observer) for error in failures]
-        observer.stage("features", since)
-        return _Table(matrix, ranker, warnings)
+        instant = max(as_of, self._live.last_event_us + 1)
+        return one_slate(self._live.state.users.row(user_id), instant, rows, context)
 
     def _record(
-        self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: _Table
+        self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table
     ) -> None:
         # With the lock held: the position of the state belongs to this very matrix.
-        if self._feature_log is None or not self._feature_log.draw():
+        if self._feature_log is None or table.ranker is None or not self._feature_log.draw():
             return
         served = ServedRequest(
             request_id=query.request_id,
             user_id=query.user_id,
             as_of=int(slates.as_of[0]),
-            last_visible_at=self._known.last_visible_at,
-            n_events=self._known.n_events,
+            last_visible_at=self._live.last_event_us,
+            n_events=self._live.n_events,
             model_version=self.model_version,
             is_degraded=bool(table.warnings),
             context=query.context,
@@ -302,17 +303,17 @@ class Engine:
         self,
         query: RankQuery | RecommendQuery,
         item_ids: list[str],
-        table: _Table,
+        table: Table,
         observer: RequestObserver,
     ) -> RankedList:
         since = observer.now()
-        scores = table.ranker.score(table.matrix) if len(item_ids) else np.zeros(0)
+        scores = self._cascade.score(table)
         since = observer.stage("ranker", since)
         observer.scored(table.matrix, scores)
         order = np.argsort(-scores, kind="stable")[: query.top_k or None]
         best = [item_ids[i] for i in order.tolist()]
         explanations: list[Explanation] = []
-        if query.explain_top_k and len(order):
+        if query.explain_top_k and len(order) and table.ranker is not None:
             chosen = order[: query.explain_top_k]
             explanations = explain(table.ranker, table.matrix[chosen], best[: len(chosen)])
             observer.stage("explain", since)
@@ -324,23 +325,6 @@ class Engine:
             explanations=explanations,
             warnings=table.warnings,
         )
-
-
-def _failed(error: PluginError, lost: str, observer: RequestObserver) -> str:
-    """Tell the observer and the operator's log of a plugin that failed.
-
-    Returns:
-        What the caller hears: not the cause, which may quote data.
-    """
-    observer.plugin_failed(error.plugin)
-    observer.degraded(lost)
-    _log.warning("plugin_failed", plugin=error.plugin, hook=error.hook, cause=error.cause)
-    without = {
-        "feature_models": "feature models",
-        "columns": "the columns of a plugin",
-        "candidates": "a source or filter",
-    }
-    return f"answered without {without[lost]}: {error.plugin} failed"
 
 
 def load_engine(workspace: Workspace, version: str | None = None) -> Engine:
@@ -368,5 +352,4 @@ def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot)
     """
     log = encode_log(snapshot, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, workspace, log.items)
-    state = OnlineState(log, tuple(scorer.capabilities.plan.aggregates.values()))
-    return Engine(workspace, scorer, state, KnownEvents(snapshot))
+    return Engine(workspace, scorer, LiveState(log, snapshot, scorer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from recsys.errors import RequestError
@@ -23,6 +24,8 @@ class RankQuery:
         explain_top_k: How many of them to explain.
         exclude_item_ids: Never returned.
         as_of: Instant in microseconds whose past may be seen.
+        answer_by: When the answer must be there, as `time.monotonic` counts; parts for which there
+            is too little time are left out.
     """
 
     user_id: str
@@ -33,6 +36,7 @@ class RankQuery:
     top_k: int = 0
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
+    answer_by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class RecommendQuery:
     top_k: int = 20
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
+    answer_by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

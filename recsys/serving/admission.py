@@ -6,7 +6,9 @@ goodput collapses. A gate lets a few run, lets a few more wait, and refuses the 
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -91,6 +93,16 @@ def remaining_s(context: grpc.ServicerContext) -> float:
     """
     remaining = context.time_remaining()
     return _LONGEST_WAIT_S if remaining is None else float(min(remaining, _LONGEST_WAIT_S))
+
+
+def answer_by(context: grpc.ServicerContext) -> float:
+    """Say when a caller stops waiting.
+
+    Returns:
+        An instant as `time.monotonic` counts; infinite for a call without a deadline.
+    """
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else time.monotonic() + float(remaining)
 
 
 def is_awaited(context: grpc.ServicerContext) -> bool:

@@ -108,6 +108,8 @@ class Client:
             options=(
                 ("grpc.service_config", SERVICE_CONFIG),
                 ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+                # A connection of its own: workers behind one port are chosen by connection.
+                ("grpc.use_local_subchannel_pool", 1),
             ),
         )
         self._ranking = ranking_pb2_grpc.RankingServiceStub(self._channel)  # type: ignore[no-untyped-call]

@@ -47,15 +47,21 @@ class LogClock:
 
     Args:
         last_event_us: When the log's last event became visible, in microseconds.
+        begun_ns: When the monotonic clock stood at that event; None: now. Processes of one machine
+            that are given the same two instants tell the same time.
         read_ns: Reads a monotonic clock in nanoseconds.
     """
 
     def __init__(
-        self, last_event_us: int, *, read_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        last_event_us: int,
+        *,
+        begun_ns: int | None = None,
+        read_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        begun_ns = read_ns()
+        begun = read_ns() if begun_ns is None else begun_ns
         self._clock = SystemClock(
-            last_event_us, read_ns=lambda: last_event_us * 1000 + read_ns() - begun_ns
+            last_event_us, read_ns=lambda: last_event_us * 1000 + read_ns() - begun
         )
 
     def now_us(self) -> int:
@@ -67,14 +73,21 @@ class LogClock:
         return self._clock.now_us()
 
 
-def make_clock(kind: str, last_event_us: int) -> Clock:
+def make_clock(
+    kind: str, last_event_us: int, anchor: tuple[int, int] | None = None
+) -> tuple[Clock, tuple[int, int]]:
     """Make the clock that the configuration names.
 
     Args:
         kind: `system` or `log`.
         last_event_us: When the log's last event became visible, in microseconds.
+        anchor: Of the clock of another process, to tell the same time; None: a new one.
 
     Returns:
-        The clock; both kinds are ahead of the log from the first call on.
+        The clock, ahead of the log from the first call on with either kind, and its anchor: an
+        event's instant and when the monotonic clock stood there.
     """
-    return LogClock(last_event_us) if kind == "log" else SystemClock(last_event_us)
+    anchor = anchor or (last_event_us, time.monotonic_ns())
+    if kind == "log":
+        return LogClock(anchor[0], begun_ns=anchor[1]), anchor
+    return SystemClock(last_event_us), anchor

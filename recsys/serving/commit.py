@@ -2,9 +2,10 @@
 
 A caller hands in a batch and gets a ticket. The thread takes every batch that has arrived, leaves
 out what is known, appends the rest to the spool, syncs once, applies it to the online state and
-settles the tickets. So an fsync is shared by all who wait for one, an acknowledged event survives
-the process, and it counts for the next request. The queue is bounded: who writes faster than the
-disk takes waits, and then is refused.
+settles the tickets. Before each group, and twenty times a second, it takes in what other processes
+have made durable, so a retry that comes to another process is known there. So an fsync is shared by
+all who wait for one, an acknowledged event survives the process, and it counts for the next
+request. The queue is bounded: who writes faster than the disk takes waits, and then is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Final
 
 import structlog
 
-from recsys.errors import DeadlineError, OverloadError
-from recsys.schema import Event, VisibleEvent
+from recsys.errors import DeadlineError, OverloadError, RecsysError
+from recsys.schema import MICROSECONDS, Event, VisibleEvent
 from recsys.serving.clock import Clock
-from recsys.serving.contracts import EventWriter
+from recsys.serving.contracts import EventFollower, EventWriter
 from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
@@ -30,6 +31,8 @@ _WHAT: Final = "write events"
 _QUEUE_EVENTS: Final = 20_000
 #: A group of this size does not wait for more.
 _GROUP_EVENTS: Final = 2_000
+#: How often the events of other processes are looked for, in seconds.
+_FOLLOW_S: Final = 0.05
 #: Events that change the online state in one go; ranking waits while they do.
 _APPLY_EVENTS: Final = 256
 
@@ -74,9 +77,10 @@ class GroupCommit:
     """Writes batches of events, many callers' at a time.
 
     Args:
-        switch: Holds the engine whose state the events change.
+        switch: Holds the engines whose state the events change.
         writer: Where they become durable; closed together with this.
         clock: Gives every event the instant from which on it is visible.
+        follower: Gives events of other processes; closed together with this. None: there are none.
         gather_ms: How long the first batch of a group waits for others.
         observer: Hears of every group.
     """
@@ -87,6 +91,7 @@ class GroupCommit:
         writer: EventWriter,
         clock: Clock,
         *,
+        follower: EventFollower | None = None,
         gather_ms: float,
         observer: Observer,
     ) -> None:
@@ -94,6 +99,7 @@ class GroupCommit:
         self._switch = switch
         self._writer = writer
         self._clock = clock
+        self._follower = follower
         self._gather_s = gather_ms / 1000
         self._waiting: deque[Ticket] = deque()
         self._n_events = 0
@@ -134,34 +140,57 @@ class GroupCommit:
             self._changed.notify_all()
         self._thread.join()
         self._writer.close()
+        if self._follower is not None:
+            self._follower.close()
 
     def _has_room(self) -> bool:
         return self._closed or self._n_events < _QUEUE_EVENTS
 
     def _run(self) -> None:
-        while group := self._next_group():
+        while (group := self._next_group()) is not None:
             try:
-                self._commit(group)
+                self._follow()
+                if group:
+                    self._commit(group)
             except Exception as error:  # noqa: BLE001 - belongs to the callers, not to this thread
                 for ticket in group:
                     ticket.settle(error)
 
-    def _next_group(self) -> list[Ticket]:
+    def _next_group(self) -> list[Ticket] | None:
         """Take all batches that have arrived.
 
         Returns:
-            At least one; none when everything is written and no more will come.
+            None of them when it is time to look for others' events; None when everything is
+            written and no more will come.
         """
+        wait_s = None if self._follower is None else _FOLLOW_S
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._waiting or self._closed, wait_s)
             if self._waiting:
                 self._changed.wait_for(self._is_group_full, self._gather_s)
+            elif self._closed:
+                return None
             group = list(self._waiting)
             self._waiting.clear()
             self._observer.queued("events", -self._n_events)
             self._n_events = 0
             self._changed.notify_all()
         return group
+
+    def _follow(self) -> None:
+        """Take in what other processes have made durable; what fails there is not this one's."""
+        if self._follower is None:
+            return
+        try:
+            found = self._follower.read(self._switch.engine.last_event_us)
+        except (RecsysError, OSError) as error:
+            _log.error("events_of_others_not_read", found=str(error))
+            return
+        if found:
+            self._observer.followed(
+                "spool", max(0, self._clock.now_us() - found[0].visible_at) / MICROSECONDS
+            )
+            self._apply(found)
 
     def _is_group_full(self) -> bool:
         return self._closed or self._n_events >= _GROUP_EVENTS
@@ -178,7 +207,7 @@ class GroupCommit:
             ticket.settle()
 
     def _new_events(self, group: list[Ticket]) -> list[VisibleEvent]:
-        seen = self._switch.engine.seen
+        seen = self._switch.seen
         taken: set[tuple[type[Event], str]] = set()
         new: list[VisibleEvent] = []
         for ticket in group:
@@ -196,7 +225,7 @@ class GroupCommit:
     def _apply(self, new: list[VisibleEvent]) -> None:
         try:
             for start in range(0, len(new), _APPLY_EVENTS):
-                self._switch.engine.apply(new[start : start + _APPLY_EVENTS])
+                self._switch.apply(new[start : start + _APPLY_EVENTS])
                 time.sleep(0)  # lets a request that waits for the state have its turn
         except Exception:
             self._unapplied |= {(type(v.event), v.event.event_id) for v in new}

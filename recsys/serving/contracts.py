@@ -41,6 +41,18 @@ class RankingEngine(Protocol):
         """Take events into the state, in order of `visible_at`."""
         ...
 
+    def warm_up(self) -> None:
+        """Answer the latest requests of the log for nobody; raises when one is not answered."""
+        ...
+
+    def catch_up(self) -> None:
+        """Take in items that the state has gained while other engines answered."""
+        ...
+
+    def shares_state(self, other: Self) -> bool:
+        """Say whether events that one engine takes in are known to the other."""
+        ...
+
     def with_bundle(self, version: str) -> Self:
         """Open another bundle beside this one, on the same log."""
         ...
@@ -51,6 +63,10 @@ class BundleCatalogue(Protocol):
 
     def list(self) -> builtins.list[BundleInfo]:
         """List all bundles, oldest first."""
+        ...
+
+    def active(self) -> str | None:
+        """Name the version that is to serve."""
         ...
 
     def previous(self) -> str | None:
@@ -79,4 +95,16 @@ class EventWriter(Protocol):
 
     def close(self) -> None:
         """Make everything durable and let go of the log."""
+        ...
+
+
+class EventFollower(Protocol):
+    """Gives events that other processes wrote."""
+
+    def read(self, newest_us: int) -> list[VisibleEvent]:
+        """Read what became durable since the last call, in order of `visible_at`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the spool."""
         ...

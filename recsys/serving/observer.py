@@ -79,5 +79,14 @@ class Observer(RequestObserver):
             version: Of the bundle.
         """
 
+    def compared(self, name: str, agreement: float, seconds: float) -> None:
+        """Hear how far the answer of a bundle that nobody gets agrees with the one that was given.
+
+        Args:
+            name: Of the slot, such as `shadow`.
+            agreement: Share of the first ten items that both answers have, 0 to 1.
+            seconds: That the answer took.
+        """
+
 
 DEAF: Final = Observer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from recsys.errors import EventError, RequestError
@@ -17,12 +18,15 @@ from recsys.serving.attributes import attributes_of
 from recsys.v1 import ranking_pb2
 
 
-def rank_query_of(request: ranking_pb2.RankRequest, as_of: int) -> RankQuery:
+def rank_query_of(
+    request: ranking_pb2.RankRequest, as_of: int, answer_by: float = math.inf
+) -> RankQuery:
     """Read a request to rank; its values are left to `check_rank`.
 
     Args:
         request: As it came.
         as_of: Its instant by the server's clock.
+        answer_by: When its caller stops waiting, as `time.monotonic` counts.
 
     Returns:
         The query.
@@ -36,15 +40,19 @@ def rank_query_of(request: ranking_pb2.RankRequest, as_of: int) -> RankQuery:
         top_k=request.top_k,
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
+        answer_by=answer_by,
     )
 
 
-def recommend_query_of(request: ranking_pb2.RecommendRequest, as_of: int) -> RecommendQuery:
+def recommend_query_of(
+    request: ranking_pb2.RecommendRequest, as_of: int, answer_by: float = math.inf
+) -> RecommendQuery:
     """Read a request to recommend; its values are left to `check_recommend`.
 
     Args:
         request: As it came.
         as_of: Its instant by the server's clock.
+        answer_by: When its caller stops waiting, as `time.monotonic` counts.
 
     Returns:
         The query.
@@ -57,6 +65,7 @@ def recommend_query_of(request: ranking_pb2.RecommendRequest, as_of: int) -> Rec
         top_k=request.top_k,
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
+        answer_by=answer_by,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 
 from recsys.config import ServingConfig
 from recsys.errors import DeadlineError
-from recsys.serving.admission import Gate
+from recsys.serving.admission import Gate, answer_by
 from recsys.serving.clock import Clock
 from recsys.serving.observer import Observer
 from recsys.serving.ranking_messages import (
@@ -17,6 +19,7 @@ from recsys.serving.ranking_messages import (
     recommend_query_of,
     recommend_response,
 )
+from recsys.serving.shadow import Shadow
 from recsys.serving.status import status_of, violations_of
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import ranking_pb2, ranking_pb2_grpc
@@ -30,12 +33,20 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         clock: Gives every request its instant.
         config: How many calls run, wait and stream.
         observer: Hears how requests are answered.
+        shadow: Answers some requests again; None: there is none.
     """
 
     def __init__(
-        self, switch: EngineSwitch, clock: Clock, config: ServingConfig, observer: Observer
+        self,
+        switch: EngineSwitch,
+        clock: Clock,
+        config: ServingConfig,
+        *,
+        observer: Observer,
+        shadow: Shadow | None = None,
     ) -> None:
         self._switch = switch
+        self._shadow = shadow
         self._clock = clock
         self._observer = observer
         n_inside, n_streams = config.max_in_flight, config.max_streams
@@ -51,7 +62,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
             The ranked list.
         """
         with self._gate.enter(context):
-            return self._rank(request)
+            return self._rank(request, context)
 
     def Recommend(  # noqa: N802 - the name of the RPC
         self, request: ranking_pb2.RecommendRequest, context: grpc.ServicerContext
@@ -62,8 +73,9 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
             The ranked list.
         """
         with self._gate.enter(context):
-            query = recommend_query_of(request, self._clock.now_us())
-            return recommend_response(self._switch.engine.recommend(query, self._observer))
+            query = recommend_query_of(request, self._clock.now_us(), answer_by(context))
+            engine = self._switch.engine_for(query.user_id)
+            return recommend_response(engine.recommend(query, self._observer))
 
     def RankStream(  # noqa: N802 - the name of the RPC
         self,
@@ -85,15 +97,20 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         try:
             # Streams are few, so their requests wait for a turn and are never refused one.
             with self._gate.turn(context):
-                return ranking_pb2.RankStreamResponse(response=self._rank(request))
+                return ranking_pb2.RankStreamResponse(response=self._rank(request, context))
         except DeadlineError:
             raise
         except Exception as error:  # noqa: BLE001 - one request's fault, told by the same table
             return ranking_pb2.RankStreamResponse(error=_rank_error(request.request_id, error))
 
-    def _rank(self, request: ranking_pb2.RankRequest) -> ranking_pb2.RankResponse:
-        query = rank_query_of(request, self._clock.now_us())
-        return rank_response(self._switch.engine.rank(query, self._observer))
+    def _rank(
+        self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
+    ) -> ranking_pb2.RankResponse:
+        query = rank_query_of(request, self._clock.now_us(), answer_by(context))
+        ranked = self._switch.engine_for(query.user_id).rank(query, self._observer)
+        if self._shadow is not None:
+            self._shadow.offer(replace(query, answer_by=math.inf), ranked)
+        return rank_response(ranked)
 
 
 def _rank_error(request_id: str, error: Exception) -> ranking_pb2.RankError:

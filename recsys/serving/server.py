@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -20,19 +20,21 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from recsys.bundle.store import BundleStore
 from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
+from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
 from recsys.serving.admission import Gate
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
-from recsys.serving.contracts import BundleCatalogue, EventWriter, RankingEngine
+from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
 from recsys.serving.event_service import EventService
 from recsys.serving.interceptor import StatusInterceptor
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
 from recsys.serving.observer import DEAF, Observer
 from recsys.serving.ranking_service import RankingService
+from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import (
     event_pb2,
@@ -58,6 +60,8 @@ _REFLECTIONS: Final = 2
 #: Calls beyond all threads that may wait for one, to be refused with a reason; gRPC refuses more.
 _BACKLOG: Final = 64
 _KEEPALIVE_MS: Final = 60_000
+#: How often this process looks which bundle others have made the active one, in seconds.
+_FOLLOW_STORE_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,9 @@ class Parts:
         clock: The server's time.
         observer: Hears what the server does.
         feature_log: Where the engine keeps a sample of what it served; the server closes it.
+        follower: Gives events of other processes; the server closes it. None: there are none.
+        is_shared: Whether other processes listen on the same port.
+        clock_anchor: Of the clock.
     """
 
     engine: RankingEngine
@@ -79,6 +86,9 @@ class Parts:
     clock: Clock
     observer: Observer = DEAF
     feature_log: FeatureLog | None = None
+    follower: EventFollower | None = None
+    is_shared: bool = False
+    clock_anchor: tuple[int, int] = (0, 0)
 
 
 class RunningServer:
@@ -98,32 +108,49 @@ class RunningServer:
         _check_host(config)
         self._drain_s = config.drain_s
         self._feature_log = parts.feature_log
-        self._server = _make_server(config, parts.observer)
+        #: Of the clock: other processes that are given it tell the same time.
+        self.clock_anchor = parts.clock_anchor
+        parts.engine.warm_up()
+        self._switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
+        self._switch.split(config.variants)
+        self._shadow = _open_shadow(self._switch, config, parts.observer)
+        self._server = _make_server(config, parts.observer, is_shared=parts.is_shared)
         self.address = _listen(self._server, config.host, port)
-        switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
         self._commit = GroupCommit(
-            switch,
+            self._switch,
             parts.writer,
             parts.clock,
+            follower=parts.follower,
             gather_ms=config.group_commit_ms,
             observer=parts.observer,
         )
         self._health = health.HealthServicer()
-        self._add_services(switch, parts, config)
+        self._add_services(self._switch, parts, config)
+        self._stopped = threading.Event()
+        self._watch = threading.Thread(target=self._follow_store, name="models", daemon=True)
         self._server.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """Refuse new calls, let those at work end, and make everything acknowledged durable."""
         self._health.enter_graceful_shutdown()
+        self._stopped.set()
         self._server.stop(self._drain_s).wait()
         self._commit.close()
         if self._feature_log is not None:
             self._feature_log.close()
+        if self._shadow is not None:
+            self._shadow.close()
+        self._watch.join()
+
+    def _follow_store(self) -> None:
+        while not self._stopped.wait(_FOLLOW_STORE_S):
+            self._switch.follow_store()
 
     def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
         server, clock, observer = self._server, parts.clock, parts.observer
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            RankingService(switch, clock, config, observer), server
+            RankingService(switch, clock, config, observer=observer, shadow=self._shadow), server
         )
         event_pb2_grpc.add_EventServiceServicer_to_server(  # type: ignore[no-untyped-call]
             EventService(self._commit, clock, config, observer), server
@@ -157,7 +184,12 @@ class _Reflection(reflection.ReflectionServicer):
 
 
 def start_server(
-    workspace: Workspace, *, port: int | None = None, engine: Engine | None = None
+    workspace: Workspace,
+    *,
+    port: int | None = None,
+    engine: Engine | None = None,
+    anchor: tuple[int, int] | None = None,
+    is_shared: bool = False,
 ) -> RunningServer:
     """Serve the active bundle of a workspace.
 
@@ -165,23 +197,36 @@ def start_server(
         workspace: The workspace.
         port: 0: a free one; None: as configured.
         engine: One that is open already, not older than the log; None: opens the active bundle.
+        anchor: Of the clock of other processes on this log; None: a new one.
+        is_shared: Whether they listen on the same port.
 
     Returns:
         The server, already taking calls.
     """
     config = workspace.config.serving
     _check_host(config)
-    engine = engine or load_engine(workspace)
-    feature_log = _open_feature_log(workspace)
-    engine.record_features(feature_log)
-    parts = Parts(
-        engine=engine,
-        bundles=BundleStore(workspace.bundles),
-        writer=SpoolWriter(spool_folder(workspace.log_config)),
-        clock=make_clock(config.clock, engine.last_event_us),
-        feature_log=feature_log,
-    )
-    return RunningServer(parts, config, config.port if port is None else port)
+    writer = SpoolWriter(spool_folder(workspace.log_config))
+    # Before the log is read: what others write meanwhile is then read or followed, never missed.
+    follower = SpoolFollower(workspace.log_config, own=writer.token)
+    try:
+        engine = engine or load_engine(workspace)
+        feature_log = _open_feature_log(workspace)
+        engine.record_features(feature_log)
+        clock, anchor = make_clock(config.clock, engine.last_event_us, anchor)
+        parts = Parts(
+            engine=engine,
+            bundles=BundleStore(workspace.bundles),
+            writer=writer,
+            clock=clock,
+            feature_log=feature_log,
+            follower=follower,
+            is_shared=is_shared,
+            clock_anchor=anchor,
+        )
+        return RunningServer(parts, config, config.port if port is None else port)
+    except BaseException:
+        follower.close()
+        raise
 
 
 def _open_feature_log(workspace: Workspace) -> FeatureLog | None:
@@ -203,15 +248,31 @@ def serve(workspace: Workspace, *, port: int | None = None) -> None:
     run_until_signal(start_server(workspace, port=port))
 
 
-def run_until_signal(server: RunningServer) -> None:
-    """Say where a server listens, wait for SIGTERM or SIGINT, and stop it gracefully."""
+def run_until_signal(server: RunningServer, say: Callable[[], object] | None = None) -> None:
+    """Say where a server listens, wait for SIGTERM or SIGINT, and stop it gracefully.
+
+    Args:
+        server: It takes calls.
+        say: Says so; None: a line on standard output.
+    """
     asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
-    sys.stdout.write(f"listening on {server.address}\n")
-    sys.stdout.flush()
+    numbers = {signal.SIGTERM, signal.SIGINT}
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: asked.set())
+    if say is None:
+        sys.stdout.write(f"listening on {server.address}\n")
+        sys.stdout.flush()
+    else:
+        say()
     asked.wait()
     server.stop()
+
+
+def _open_shadow(switch: EngineSwitch, config: ServingConfig, observer: Observer) -> Shadow | None:
+    if not config.shadow:
+        return None
+    return Shadow(switch.open_beside(SHADOW, config.shadow), config.shadow_share, observer)
 
 
 def _check_host(config: ServingConfig) -> None:
@@ -231,14 +292,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _make_server(config: ServingConfig, observer: Observer) -> grpc.Server:
+def _make_server(config: ServingConfig, observer: Observer, *, is_shared: bool) -> grpc.Server:
     n_threads = config.max_in_flight + 2 * config.max_streams + _CONTROL_THREADS
     return grpc.server(
         ThreadPoolExecutor(n_threads, thread_name_prefix="rpc"),
         interceptors=(StatusInterceptor(observer),),
         maximum_concurrent_rpcs=n_threads + _BACKLOG,
         options=(
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(is_shared)),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ),

@@ -1,24 +1,33 @@
-"""Which engine answers: one reference, exchanged while requests are in flight.
+"""Which engine answers: references that are exchanged while requests are in flight.
 
-The next bundle is verified and loaded beside the one that serves. Only when it is ready, and the
-store says so durably, do requests go to it; those in flight end where they began.
+The next bundle is verified, loaded beside the one that serves, and tried on the latest requests of
+the log. Only when it is ready, and the store says so durably, do requests go to it; those in flight
+end where they began. Beside the main bundle others may answer a share of the users.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import structlog
+import xxhash
+
 from recsys.bundle.store import BundleInfo
-from recsys.errors import UnknownModelError
+from recsys.config import VariantConfig
+from recsys.errors import RecsysError, UnknownModelError
+from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.serving.contracts import BundleCatalogue, RankingEngine
 from recsys.serving.observer import Observer
 
-_MAIN: Final = "main"
+MAIN: Final = "main"
+
+_log = structlog.get_logger("recsys.serving")
 
 
 class EngineSwitch:
-    """Holds the engine that answers, and exchanges it.
+    """Holds the engines that answer, and exchanges the main one.
 
     Args:
         engine: Answers first.
@@ -28,15 +37,75 @@ class EngineSwitch:
 
     def __init__(self, engine: RankingEngine, bundles: BundleCatalogue, observer: Observer) -> None:
         self._engine = engine
+        #: Answered before, and knows what the engine knows: a roll-back need not load it.
+        self._before: RankingEngine | None = None
+        self._variants: list[tuple[float, RankingEngine]] = []
+        self._beside: list[RankingEngine] = []
         self._bundles = bundles
         self._observer = observer
         self._switching = threading.Lock()
-        observer.model_active(_MAIN, engine.model_version)
+        self._refused = ""
+        observer.model_active(MAIN, engine.model_version)
 
     @property
     def engine(self) -> RankingEngine:
-        """The engine that answers now; ask once per request."""
+        """The main engine that answers now; ask once per request."""
         return self._engine
+
+    def engine_for(self, user_id: str) -> RankingEngine:
+        """Choose the engine that answers a user; the same one each time.
+
+        Returns:
+            A variant's where the user falls into its share, else the main one.
+        """
+        if self._variants and user_id:
+            place = share_of(user_id)
+            for end, engine in self._variants:
+                if place < end:
+                    return engine
+        return self._engine
+
+    def open_beside(self, name: str, version: str) -> RankingEngine:
+        """Open a bundle that takes events in from now on.
+
+        Args:
+            name: Of its slot, for the observer.
+            version: Of the bundle.
+
+        Returns:
+            Its engine, tried.
+        """
+        with self._switching:
+            engine = self._engine.with_bundle(version)
+            engine.warm_up()
+            self._beside.append(engine)
+        self._observer.model_active(name, version)
+        return engine
+
+    def split(self, variants: Mapping[str, VariantConfig]) -> None:
+        """Let named bundles answer their share of the users."""
+        end = 0.0
+        for name in sorted(variants):
+            end += variants[name].share
+            self._variants.append((end, self.open_beside(name, variants[name].version)))
+
+    def seen(self, event: Event) -> bool:
+        """Say whether an event of this kind and id is in the state already.
+
+        Returns:
+            True for a retry.
+        """
+        return self._engine.seen(event)
+
+    def apply(self, events: Sequence[VisibleEvent]) -> None:
+        """Let all engines know of events."""
+        main = self._engine
+        main.apply(events)
+        for engine in self._beside:
+            if not engine.shares_state(main):
+                engine.apply(events)
+            elif any(isinstance(visible.event, ItemEvent) for visible in events):
+                engine.catch_up()
 
     def models(self) -> list[BundleInfo]:
         """List all bundles.
@@ -77,11 +146,40 @@ class EngineSwitch:
             is_same = rolled_back == version
             self._take_over(successor if is_same else self._successor(rolled_back))
 
+    def follow_store(self) -> None:
+        """Let the bundle answer that somebody else made the active one; a bad one is refused."""
+        with self._switching:
+            version = self._bundles.active() or self._engine.model_version
+            if version == self._engine.model_version:
+                self._refused = ""
+            elif version != self._refused:
+                try:
+                    self._take_over(self._successor(version))
+                except RecsysError as error:
+                    # Tried once; the store must change before it is tried again.
+                    self._refused = version
+                    _log.error("active_bundle_refused", version=version, found=str(error))
+
     def _take_over(self, engine: RankingEngine) -> None:
-        self._engine = engine
-        self._observer.model_active(_MAIN, engine.model_version)
+        if engine is not self._engine:
+            is_kept = engine.shares_state(self._engine)
+            engine.catch_up()
+            self._before, self._engine = (self._engine if is_kept else None), engine
+        self._observer.model_active(MAIN, engine.model_version)
 
     def _successor(self, version: str) -> RankingEngine:
-        if version == self._engine.model_version:
-            return self._engine
-        return self._engine.with_bundle(version)
+        for engine in (self._engine, self._before):
+            if engine is not None and engine.model_version == version:
+                return engine
+        successor = self._engine.with_bundle(version)
+        successor.warm_up()
+        return successor
+
+
+def share_of(user_id: str) -> float:
+    """Place a user among all others, the same in every process and after every restart.
+
+    Returns:
+        0 (inclusive) to 1 (exclusive), evenly over users.
+    """
+    return xxhash.xxh3_64_intdigest(b"variant:" + user_id.encode()) / 2**64

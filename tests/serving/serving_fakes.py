@@ -45,6 +45,8 @@ class FakeEngine:
         self.before_rank = lambda query: None
         self.before_apply = lambda events: None
         self.n_ranked = 0
+        self.n_warmed = 0
+        self.n_caught_up = 0
         self._lock = threading.Lock()
 
     @property
@@ -97,6 +99,17 @@ class FakeEngine:
             warnings=[f"{name} is {value!r}" for name, value in query.context.items()],
         )
 
+    def warm_up(self):
+        self.n_warmed += 1
+        if self.model_version.startswith("cold"):
+            raise BundleError(Path(self.model_version), "warm-up failed", "answers")
+
+    def catch_up(self):
+        self.n_caught_up += 1
+
+    def shares_state(self, other):
+        return self.state is other.state
+
     def with_bundle(self, version):
         if version.startswith("damaged"):
             raise BundleError(Path("bundles", version), "ranker.txt has another hash", "its own")
@@ -112,6 +125,9 @@ class FakeBundles:
         return [
             BundleInfo(v, MADE_AT, v == self.history[-1], {"ndcg@10": 0.61}) for v in self.versions
         ]
+
+    def active(self):
+        return self.history[-1]
 
     def previous(self):
         return self.history[-2] if len(self.history) > 1 else None

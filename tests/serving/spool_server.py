@@ -20,6 +20,6 @@ if __name__ == "__main__":
         engine=engine,
         bundles=FakeBundles("v1"),
         writer=SpoolWriter(folder),
-        clock=make_clock("system", engine.last_event_us),
+        clock=make_clock("system", engine.last_event_us)[0],
     )
     run_until_signal(RunningServer(parts, ServingConfig(), 0))

@@ -34,9 +34,17 @@ def test_log_clock_continues_from_the_last_event_at_the_pace_of_time():
 
 def test_both_clocks_begin_after_the_log():
     last_us = 4_000_000_000_000_000
-    assert make_clock("system", last_us).now_us() == last_us + 1
-    assert last_us < make_clock("log", last_us).now_us() < last_us + DAY_US
-    assert make_clock("log", 1_600_000_000_000_000).now_us() < 1_600_000_000_000_000 + DAY_US
+    assert make_clock("system", last_us)[0].now_us() == last_us + 1
+    assert last_us < make_clock("log", last_us)[0].now_us() < last_us + DAY_US
+    assert make_clock("log", 1_600_000_000_000_000)[0].now_us() < 1_600_000_000_000_000 + DAY_US
+
+
+def test_processes_with_one_anchor_tell_one_time():
+    _, anchor = make_clock("log", 1_600_000_000_000_000)
+    one, _ = make_clock("log", 1_600_000_000_000_000, anchor)
+    other, same = make_clock("log", 1_600_000_005_000_000, anchor)
+    assert same == anchor
+    assert abs(one.now_us() - other.now_us()) < 1_000_000
 
 
 def test_two_threads_never_get_one_instant():

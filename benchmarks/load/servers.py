@@ -1,0 +1,73 @@
+"""Server processes that are measured: put on chosen cores, CPU and memory read from /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMMAND = (sys.executable, "-c", "from recsys.cli.main import app; app()", "serve")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that takes calls.
+
+    Args:
+        address: Where.
+        process: Its process; with workers, the one that watches them.
+        folder: Of the workspace, a copy.
+    """
+
+    address: str
+    process: subprocess.Popen
+    folder: Path
+
+    def pids(self) -> list[int]:
+        """List the processes that serve."""
+        pid = self.process.pid
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(found) for found in listed] or [pid]
+
+    def cpu_s(self) -> float:
+        """Sum the CPU seconds of all processes that serve."""
+        fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in self.pids())
+        return sum(sum(map(int, field.split()[11:13])) for field in fields) / _TICKS
+
+    def rss_mb(self) -> float:
+        """Sum their resident memory, in MiB."""
+        pages = (Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in self.pids())
+        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextlib.contextmanager
+def served(
+    workspace: Path, *options: str, cores: set[int] | None = None, **settings: object
+) -> Iterator[Served]:
+    """Serve a copy of a workspace; `settings` are keys of `[serving]`."""
+    variables = {f"RECSYS_SERVING__{key.upper()}": str(value) for key, value in settings.items()}
+    with tempfile.TemporaryDirectory(dir=workspace.parent, prefix="serving-") as temporary:
+        folder = Path(temporary) / "w"
+        shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("runs", "reports"))
+        pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
+        process = subprocess.Popen(
+            [*pinned, *_COMMAND, "--workspace", str(folder), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
+        )
+        try:
+            line = process.stdout.readline()
+            yield Served(line.removeprefix("listening on ").strip(), process, folder)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+            process.stdout.close()

@@ -1,0 +1,68 @@
+"""Requests as they were lately made, to try a bundle on before anybody's answer depends on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from recsys.events.frames import decode_attributes
+from recsys.events.snapshot import LogSnapshot
+from recsys.schema import Attributes, ImpressionEvent, VisibleEvent
+
+#: Requests that a bundle is tried on.
+N_REQUESTS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PastRequest:
+    """What somebody once asked.
+
+    Args:
+        user_id: Empty: nobody in particular.
+        item_ids: Candidates, at least one.
+        context: What was known of the request.
+    """
+
+    user_id: str
+    item_ids: list[str]
+    context: Attributes
+
+
+class RecentRequests:
+    """The latest lists that were shown; of a log without any, its latest users and items.
+
+    Args:
+        snapshot: The log so far.
+    """
+
+    def __init__(self, snapshot: LogSnapshot) -> None:
+        shown = snapshot.impressions.tail(N_REQUESTS)
+        columns = shown.select("user_id", "item_ids", "context").iter_rows()
+        found = [PastRequest(u, items, decode_attributes(c)) for u, items, c in columns]
+        self._kept = deque(found or _from_interactions(snapshot.interactions), maxlen=N_REQUESTS)
+
+    def add(self, events: Sequence[VisibleEvent]) -> None:
+        """Take in what was shown since."""
+        for visible in events[-N_REQUESTS:]:
+            event = visible.event
+            if isinstance(event, ImpressionEvent):
+                self._kept.append(PastRequest(event.user_id, event.item_ids, event.context))
+
+    def latest(self) -> list[PastRequest]:
+        """List them.
+
+        Returns:
+            Oldest first; none of an empty log.
+        """
+        return list(self._kept)
+
+
+def _from_interactions(interactions: pl.DataFrame) -> list[PastRequest]:
+    latest = interactions.tail(10 * N_REQUESTS)
+    items = latest["item_id"].unique(maintain_order=True).to_list()
+    users = latest["user_id"].unique(maintain_order=True).to_list()[-N_REQUESTS:]
+    return [PastRequest(user, items, {}) for user in users]

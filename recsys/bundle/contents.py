@@ -105,7 +105,7 @@ def read_profile(bundle: OpenBundle) -> LogProfile:
     Returns:
         The profile.
     """
-    return _read_json(bundle.path / PROFILE, LogProfile)
+    return read_json(bundle.path / PROFILE, LogProfile)
 
 
 def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> Scorer:
@@ -138,7 +138,7 @@ def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> 
     fallback_names = plan.without_models().names
     contents = Contents(
         profile=profile,
-        split=_read_json(bundle.path / SPLIT, SplitTimes),
+        split=read_json(bundle.path / SPLIT, SplitTimes),
         ranker=Ranker.load(bundle.path / RANKER, names),
         fallback=Ranker.load(bundle.path / FALLBACK, fallback_names),
         models=models,
@@ -150,7 +150,15 @@ def _write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1))
 
 
-def _read_json(path: Path, kind: type[_T]) -> _T:
+def read_json(path: Path, kind: type[_T]) -> _T:
+    """Read one of the JSON files of a verified bundle.
+
+    Returns:
+        Its contents.
+
+    Raises:
+        BundleError: It is not what it should be.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:

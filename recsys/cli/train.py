@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 def train(
     workspace: WorkspaceOption = Path(),
     activate: Annotated[bool, typer.Option(help="Let the new bundle serve.")] = True,
+    ranker_only: Annotated[
+        bool,
+        typer.Option(
+            "--ranker-only", help="Keep the feature models of the active bundle and their scores."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on the log and publish a bundle."""
+    """Train on the log and publish a bundle.
+
+    With --ranker-only new features are tried in the time that a ranker takes.
+    """
     from recsys.cli.output import print_json
 
     opened = open_folder(workspace)
-    report = train_and_publish(opened, activate=activate)
+    report = train_and_publish(opened, activate=activate, ranker_only=ranker_only)
     if as_json:
         print_json({"version": report.version, "active": activate, "metrics": report.metrics})
         return
@@ -33,7 +42,9 @@ def train(
         typer.echo(f"  {name}: {value:.4f}")
 
 
-def train_and_publish(workspace: Workspace, *, activate: bool) -> TrainReport:
+def train_and_publish(
+    workspace: Workspace, *, activate: bool, ranker_only: bool = False
+) -> TrainReport:
     """Fold the spool into the log, train, publish and perhaps activate; shows progress.
 
     Returns:
@@ -45,9 +56,11 @@ def train_and_publish(workspace: Workspace, *, activate: bool) -> TrainReport:
     from recsys.events.snapshot import read_snapshot
     from recsys.training.train import train as run
 
+    store = BundleStore(workspace.bundles)
+    reuse = store.open() if ranker_only else None
     merge_spool(workspace.log_config)
     with progress_lines() as progress:
-        report = run(workspace, read_snapshot(workspace.log_config), progress)
+        report = run(workspace, read_snapshot(workspace.log_config), progress, reuse=reuse)
     if activate:
-        BundleStore(workspace.bundles).activate(report.version)
+        store.activate(report.version)
     return report

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from recsys.bundle.contents import Contents, SplitTimes, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
-from recsys.bundle.store import BundleStore
+from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.config import Config
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.models import FittedFeatureModel
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import LogProfile, profile_log
 from recsys.plugins.registry import load_capabilities
@@ -23,8 +22,9 @@ from recsys.ranking.rows import RankingRows
 from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
+from recsys.training.reuse import Requests, read_reused, reuse_models, write_scores
 from recsys.training.split import TimeSplit, split_by_time
-from recsys.training.stacking import Progress, Stacking
+from recsys.training.stacking import Progress, Stack, Stacking
 from recsys.workspace import Workspace
 
 
@@ -45,30 +45,50 @@ class TrainReport:
     metrics: dict[str, float]
 
 
-def train(workspace: Workspace, snapshot: LogSnapshot, progress: Progress) -> TrainReport:
+def train(
+    workspace: Workspace,
+    snapshot: LogSnapshot,
+    progress: Progress,
+    *,
+    reuse: OpenBundle | None = None,
+) -> TrainReport:
     """Train feature models and rankers on a log and publish them as a bundle.
 
     Args:
         workspace: Where plugins, runs and bundles live.
         snapshot: The log.
         progress: Called with (what, done, total).
+        reuse: Take the feature models of this bundle and their scores; only rankers are trained.
 
     Returns:
         The report.
+
+    Raises:
+        TrainingError: The log has too little to learn from, or nothing can be reused.
     """
     config = workspace.config
     progress("reading the log", 0, 1)
-    dataset = make_dataset(snapshot, config)
+    reused = read_reused(workspace, reuse) if reuse is not None else None
+    dataset = make_dataset(snapshot, config, reused.event_types if reused else ())
     profile = profile_log(snapshot, dataset.log)
+    if reused:
+        profile = reused.in_its_order(profile)
     capabilities = load_capabilities(workspace.folder, config, profile)
     split = split_by_time(dataset.labelled, config.split)
-    rankers, metrics, models = _fit(workspace, capabilities.plan, dataset, split, progress=progress)
+    seen = Requests(dataset.labelled.slates.part(0, split.validation_end), dataset.log)
+    if reused:
+        stack = reuse_models(reused, capabilities.plan, dataset.reader, seen)
+    else:
+        stack = _stack(workspace, capabilities.plan, dataset, split, progress=progress)
+    rankers, metrics = _fit_rankers(
+        capabilities.plan, dataset, split, stack, config=config, progress=progress
+    )
     contents = Contents(
         profile=profile,
         split=_split_times(dataset.labelled.slates.as_of, split),
         ranker=rankers[0],
         fallback=rankers[1],
-        models=models,
+        models=stack.models,
     )
     draft = ManifestDraft(
         log=_log_facts(snapshot, profile),
@@ -83,24 +103,23 @@ def train(workspace: Workspace, snapshot: LogSnapshot, progress: Progress) -> Tr
         return draft
 
     version = BundleStore(workspace.bundles).publish(write)
+    write_scores(workspace, version, seen, stack)
     names = capabilities.plan.names
     return TrainReport(version, len(names), len(dataset.labelled.slates), metrics)
 
 
-def _fit(
+def _stack(
     workspace: Workspace,
     plan: FeaturePlan,
     dataset: Dataset,
     split: TimeSplit,
     *,
     progress: Progress,
-) -> tuple[tuple[Ranker, Ranker], dict[str, float], dict[str, FittedFeatureModel]]:
-    """Fit the models, then the ranker over all columns and the one without those of the models.
-
-    Only requests before the test slice are touched.
+) -> Stack:
+    """Fit the feature models; only requests before the test slice are touched.
 
     Returns:
-        Rankers, their metrics on the validation slice, and the fitted models.
+        Fitted models and out-of-time scores.
     """
     config = workspace.config
     seen = dataset.labelled.part(0, split.validation_end)
@@ -108,7 +127,26 @@ def _fit(
     stacking = Stacking(
         plan, dataset.reader, seen, split, config.labels, folder, config.seed, progress
     )
-    stack = stacking.build(config.interest.windows)
+    return stacking.build(config.interest.windows)
+
+
+def _fit_rankers(
+    plan: FeaturePlan,
+    dataset: Dataset,
+    split: TimeSplit,
+    stack: Stack,
+    *,
+    config: Config,
+    progress: Progress,
+) -> tuple[tuple[Ranker, Ranker], dict[str, float]]:
+    """Fit the ranker over all columns, and the one without those of feature models.
+
+    Only requests before the test slice are touched.
+
+    Returns:
+        Rankers, and their metrics on the validation slice.
+    """
+    seen = dataset.labelled.part(0, split.validation_end)
     progress("computing features", 0, 1)
     matrix = plan.matrix(seen.slates, dataset.reader, stack.scores)
     rankers: list[Ranker] = []
@@ -119,7 +157,7 @@ def _fit(
         ranker, found = _fit_ranker(rows, split, config, _titled(progress, name))
         metrics[f"validation_{name}_ndcg@10"] = found
         rankers.append(ranker)
-    return (rankers[0], rankers[1]), metrics, stack.models
+    return (rankers[0], rankers[1]), metrics
 
 
 def _fit_ranker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError, told
+from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
-from recsys.features.plan import EXPRESSION_FAILURES
+from recsys.features.plan import EXPRESSION_FAILURES, FeaturePlan
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, SourceView
 from recsys.pipeline.requests import RecommendQuery
@@ -52,7 +54,7 @@ def find_candidates(
     """
     found = Found()
     pool = max(POOL_SIZE, query.top_k)
-    view = _view(scorer, state, request)
+    view = source_view(scorer.capabilities.plan, scorer.contents.models, state, request)
     excluded = set(state.items.rows(query.exclude_item_ids).tolist()) | {None}
     wanted = 2 * pool + len(query.exclude_item_ids)
     while True:
@@ -88,8 +90,23 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
     found.rows = found.rows[kept]
 
 
-def _view(scorer: Scorer, state: OnlineState, request: Slates) -> SourceView:
-    plan = scorer.capabilities.plan
+def source_view(
+    plan: FeaturePlan,
+    models: Mapping[str, FittedFeatureModel],
+    state: OnlineState,
+    request: Slates,
+) -> SourceView:
+    """Make what a candidate source sees of a request.
+
+    Args:
+        plan: With the aggregates of all sources.
+        models: Fitted feature models by name.
+        state: What is known now.
+        request: The user and the instant.
+
+    Returns:
+        The view.
+    """
     histories = {
         aggregate.name: state.histories(aggregate, request)
         for aggregate in plan.aggregates.values()
@@ -104,7 +121,7 @@ def _view(scorer: Scorer, state: OnlineState, request: Slates) -> SourceView:
         histories=histories,
         item_values=lambda name: state.read(plan.aggregates[name], everything),
         item_rows=state.items.version_table()[0],
-        models=dict(scorer.contents.models),
+        models=dict(models),
     )
 
 

@@ -68,6 +68,10 @@ class PluginContract:
         """Both executions of every column agree, on random logs and on `events`."""
         self._check("equality")
 
+    def test_sources_propose_items_and_filters_decide_on_each(self) -> None:
+        """Where the plugin has any."""
+        self._check("proposals")
+
     def test_cost_is_within_limits(self) -> None:
         """Time for 500 candidates."""
         self._check("latency")

@@ -17,6 +17,7 @@ from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.watchdog import run_within
 from recsys.testing import parts
 from recsys.testing.costs import Limits, check_latency
+from recsys.testing.proposals import proposals
 from recsys.testing.random_log import USUAL_LOG, random_log
 from recsys.testing.subject import Subject, make_subject
 
@@ -29,6 +30,7 @@ ON_RANDOM_LOGS: Final = {
     "isolation": parts.isolation,
     "future-blindness": parts.future_blindness,
     "equality": parts.equality,
+    "proposals": proposals,
 }
 #: On the log that the plugin is for.
 ON_OWN_LOG: Final = {"coverage": parts.coverage, "equality": parts.equality}

@@ -14,6 +14,7 @@ from recsys.features.plan import FeaturePlan
 from recsys.features.profile import profile_log
 from recsys.features.slates import Slates, one_slate
 from recsys.features.vocabulary import Aggregate
+from recsys.hookspecs import CandidateSource, Filter
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.registry import ask_plugins
 from recsys.training.dataset import Dataset, make_dataset
@@ -29,6 +30,8 @@ class Subject:
         dataset: The log and its requests.
         plan: What the plugin offers on it, without feature models, which only training can fit.
         aggregates: What its features read.
+        sources: Its candidate sources.
+        filters: Its filters.
     """
 
     plugin: LoadedPlugin
@@ -36,6 +39,8 @@ class Subject:
     dataset: Dataset
     plan: FeaturePlan
     aggregates: tuple[Aggregate, ...]
+    sources: tuple[CandidateSource, ...]
+    filters: tuple[Filter, ...]
 
     @property
     def slates(self) -> Slates:
@@ -85,8 +90,9 @@ def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) ->
         TrainingError: The log has no interactions.
     """
     dataset = make_dataset(snapshot, config)
-    plan = ask_plugins([plugin], config, profile_log(snapshot, dataset.log)).plan.without_models()
-    return Subject(plugin, config, dataset, plan, _read_by(plan))
+    offered = ask_plugins([plugin], config, profile_log(snapshot, dataset.log))
+    plan = offered.plan.without_models()
+    return Subject(plugin, config, dataset, plan, _read_by(plan), offered.sources, offered.filters)
 
 
 def _read_by(plan: FeaturePlan) -> tuple[Aggregate, ...]:

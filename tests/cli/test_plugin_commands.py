@@ -38,7 +38,7 @@ def test_a_new_plugin_is_found_passes_the_check_and_its_own_tests(folder) -> Non
         text=True,
         check=False,
     )
-    assert "9 passed" in done.stdout, done.stdout
+    assert "10 passed" in done.stdout, done.stdout
 
 
 def test_a_plugin_is_checked_on_the_log_of_its_workspace(plain_workspace) -> None:

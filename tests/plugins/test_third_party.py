@@ -60,7 +60,7 @@ def test_it_is_checked_by_the_command_and_by_the_contract_that_it_inherits(
     assert {part["part"] for part in checked["parts"]} >= {"equality", "isolation", "latency"}
     tests = shutil.copytree(PROJECT / "tests", tmp_path / "tests")
     pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
-    assert "8 passed" in run(pytest_command, installed)
+    assert "9 passed" in run(pytest_command, installed)
 
 
 def test_a_package_that_was_just_written_installs_and_passes_its_own_tests(tmp_path) -> None:
@@ -68,4 +68,4 @@ def test_a_package_that_was_just_written_installs_and_passes_its_own_tests(tmp_p
     project = tmp_path / "recsys-warmth"
     environment = install(project, tmp_path / "target")
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project / "tests")]
-    assert "9 passed" in run(tests, environment)
+    assert "10 passed" in run(tests, environment)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
-from recsys_plugins import recency
+from recsys_plugins import neighbours, not_acted_on, popular, recency
 
 from recsys.features.vocabulary import Feature, count
 from recsys.hookspecs import hookimpl
@@ -58,3 +59,28 @@ def test_values_of_a_hand_written_log() -> None:
     events = [VisibleEvent(InteractionEvent(f"e{n}", n, "u", "a", "click"), n) for n in (1, 2, 3)]
     values = feature_values(GREEDY, events, "u", ["a", "b"], as_of=3)
     assert values == {"greedy_share": [pytest.approx(2 / 3), 0.0]}
+
+
+class Doubling:
+    name = "doubling"
+
+    def aggregates(self):
+        return ()
+
+    def propose(self, view, n):
+        return np.zeros(n, dtype=np.int32)
+
+
+def test_a_source_that_proposes_an_item_twice_is_named() -> None:
+    @hookimpl
+    def recsys_candidate_sources():
+        return [Doubling()]
+
+    plugin = SimpleNamespace(__name__="doubler", recsys_candidate_sources=recsys_candidate_sources)
+    with pytest.raises(ContractBrokenError, match="proposals: source doubling, asked for 20: an i"):
+        check_plugin(plugin)
+
+
+@pytest.mark.parametrize("plugin", [popular, neighbours, not_acted_on], ids=lambda p: p.__name__)
+def test_sources_and_filters_of_our_own_keep_the_contract(plugin) -> None:
+    assert check_plugin(plugin).aggregates

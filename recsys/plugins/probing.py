@@ -1,4 +1,4 @@
-"""Finds at load time what can be known of features without any data: type, rows, never a number.
+"""Finds at load time what can be known of expressions without data: type, rows, never a number.
 
 Expressions are resolved against the types of the columns that they read, then evaluated on five
 made-up candidates. What they raise on made-up values is no error here: `recsys plugins check` runs
@@ -18,18 +18,21 @@ from recsys.errors import PluginError
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.entities import ANONYMOUS, UNKNOWN
-from recsys.features.frame import REQUEST, Frame
+from recsys.features.frame import AS_OF, REQUEST, Frame
 from recsys.features.offline import OfflineReader
 from recsys.features.plan import EXPRESSION_FAILURES, FeaturePlan
 from recsys.features.slates import one_slate
 from recsys.features.vocabulary import Feature
+from recsys.hookspecs import Filter
 from recsys.plugins.watchdog import run_within
 
 #: Different, equal and missing values, so that an expression that drops or merges rows shows.
 _NUMBERS: Final = ([None, 0, 1, 1, 2], [-1_000_000, -3, 5, 40, 1_000_000])
 _TEXTS: Final = [None, "", "a", "a", "b c"]
 _N_ROWS: Final = 5
-_HOOK: Final = "recsys_features"
+_SCOPES: Final = ("item.", "user.", "context.")
+_FEATURES: Final = "recsys_features"
+_FILTERS: Final = "recsys_filters"
 
 
 def probe_features(plan: FeaturePlan, budget_s: float) -> None:
@@ -42,33 +45,51 @@ def probe_features(plan: FeaturePlan, budget_s: float) -> None:
     Raises:
         PluginError: A feature is not a number for each candidate.
     """
-    frames = [_made_up_columns(plan, numbers) for numbers in _NUMBERS]
+    frames = _made_up_columns(plan, [feature.expr for feature in plan.features])
     by_plugin: dict[str, list[Feature]] = {}
     for feature in plan.features:
         by_plugin.setdefault(plan.owners[feature.name], []).append(feature)
     for plugin, features in by_plugin.items():
-        run_within(budget_s, plugin, _HOOK, partial(_probe, plugin, features, frames))
+        run_within(budget_s, plugin, _FEATURES, partial(_probe, plugin, features, frames))
 
 
-def _made_up_columns(plan: FeaturePlan, numbers: Sequence[int | None]) -> pl.DataFrame:
-    """Make all columns that any feature reads, of the types that they have in the frame.
+def probe_filters(
+    plan: FeaturePlan, filters: Sequence[tuple[str, Filter]], budget_s: float
+) -> None:
+    """Check every filter.
+
+    Args:
+        plan: Of all plugins.
+        filters: (plugin, filter) pairs.
+        budget_s: Seconds that one filter may take.
+
+    Raises:
+        PluginError: A filter is not a yes or no for each candidate.
+    """
+    frames = _made_up_columns(plan, [rule.keep for _, rule in filters])
+    for plugin, rule in filters:
+        run_within(budget_s, plugin, _FILTERS, partial(_probe_filter, plugin, rule, frames))
+
+
+def _made_up_columns(plan: FeaturePlan, exprs: Sequence[pl.Expr]) -> list[pl.DataFrame]:
+    """Make all columns that any expression reads, of the types that they have in the frame.
 
     Returns:
-        Five rows.
+        Five rows of ordinary numbers, and five of others.
     """
     slates = one_slate(ANONYMOUS, 0, np.full(1, UNKNOWN, dtype=np.int32))
     reader = OfflineReader(encode_log(snapshot_of([])))
     frame = Frame(slates, reader, {}, plan.profile, {})
     numeric = {*plan.aggregates, *(c for model in plan.models.values() for c in model.columns)}
-    names = sorted({name for f in plan.features for name in f.expr.meta.root_names()} - {REQUEST})
-    columns = [
-        pl.Series(
-            name, _values(pl.Float64() if name in numeric else frame.series(name).dtype, numbers)
-        )
-        for name in names
-    ]
+    names = sorted({name for expr in exprs for name in expr.meta.root_names()} - {REQUEST})
+    # What nobody offers is left out: the expression that reads it says so itself.
+    known = [n for n in names if n in numeric or n == AS_OF or n.startswith(_SCOPES)]
+    types = {n: pl.Float64() if n in numeric else frame.series(n).dtype for n in known}
     requests = pl.Series(REQUEST, np.zeros(_N_ROWS, dtype=np.int64))
-    return pl.DataFrame([*columns, requests])
+    return [
+        pl.DataFrame([*(pl.Series(n, _values(t, numbers)) for n, t in types.items()), requests])
+        for numbers in _NUMBERS
+    ]
 
 
 def _values(dtype: pl.DataType, numbers: Sequence[int | None]) -> pl.Series:
@@ -85,10 +106,17 @@ def _probe(plugin: str, features: Sequence[Feature], frames: Sequence[pl.DataFra
         expr = expr.alias("value")
         cause = _type_problem(expr, frames[0]) or _value_problem(expr, frames)
         if cause:
-            raise PluginError(plugin, _HOOK, f"feature {feature.name} {cause}")
+            raise PluginError(plugin, _FEATURES, f"feature {feature.name} {cause}")
 
 
-def _type_problem(expr: pl.Expr, columns: pl.DataFrame) -> str:
+def _probe_filter(plugin: str, rule: Filter, frames: Sequence[pl.DataFrame]) -> None:
+    expr = rule.keep.alias("value")
+    cause = _type_problem(expr, frames[0], expected="boolean") or _value_problem(expr, frames)
+    if cause:
+        raise PluginError(plugin, _FILTERS, f"filter {rule.name} {cause}")
+
+
+def _type_problem(expr: pl.Expr, columns: pl.DataFrame, expected: str = "number or boolean") -> str:
     try:
         dtype = columns.lazy().select(expr).collect_schema()["value"]
         # Without rows no value can be at fault: what fails here does not fit the types.
@@ -97,8 +125,9 @@ def _type_problem(expr: pl.Expr, columns: pl.DataFrame) -> str:
         return f"cannot be evaluated: {error}"
     except EXPRESSION_FAILURES:
         return ""
-    is_number = dtype.is_numeric() or dtype in {pl.Boolean, pl.Null, pl.Unknown}
-    return "" if is_number else f"is of type {dtype}; expected a number or boolean"
+    fits = dtype in {pl.Boolean, pl.Null, pl.Unknown}
+    fits |= expected != "boolean" and dtype.is_numeric()
+    return "" if fits else f"is of type {dtype}; expected a {expected}"
 
 
 def _value_problem(expr: pl.Expr, frames: Sequence[pl.DataFrame]) -> str:

@@ -24,7 +24,7 @@ from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 from recsys.hookspecs import CandidateSource, Filter
 from recsys.plugins.loader import LoadedPlugin, load_plugins
-from recsys.plugins.probing import probe_features
+from recsys.plugins.probing import probe_features, probe_filters
 from recsys.plugins.watchdog import run_within
 
 
@@ -76,7 +76,7 @@ def ask_plugins(
     """
     offers: list[Offer] = []
     sources: list[CandidateSource] = []
-    filters: list[Filter] = []
+    filters: list[tuple[str, Filter]] = []
     extra: list[tuple[str, Aggregate]] = []
     for plugin in plugins:
         ask = _Asker(plugin, config, profile)
@@ -88,21 +88,21 @@ def ask_plugins(
                 tuple(ask("recsys_feature_models", FeatureModel)),
             )
         )
-        mine_sources = ask("recsys_candidate_sources", CandidateSource)
-        mine_filters = ask("recsys_filters", Filter)
-        sources += mine_sources
-        filters += mine_filters
-        for part in mine_sources:
-            extra += [(plugin.name, a) for a in part.aggregates()]
-        for rule in mine_filters:
+        mine = ask("recsys_candidate_sources", CandidateSource)
+        sources += mine
+        for part in (*mine, *offers[-1].models):
+            extra += [(plugin.name, a) for a in ask.aggregates_of(part)]
+        for rule in ask("recsys_filters", Filter):
+            filters.append((plugin.name, rule))
             extra += [(plugin.name, a) for a in rule.aggregates]
     plan = make_plan(profile, offers, extra)
     probe_features(plan, config.plugins.budget_s)
+    probe_filters(plan, filters, config.plugins.budget_s)
     return Capabilities(
         plugins={plugin.name: plugin.version for plugin in plugins},
         plan=plan,
         sources=tuple(sources),
-        filters=tuple(filters),
+        filters=tuple(rule for _, rule in filters),
         offers=tuple(offers),
     )
 
@@ -123,7 +123,8 @@ def load_importers(workspace: Path, config: Config) -> tuple[EventImporter, ...]
     owners: dict[str, str] = {}
     importers: list[EventImporter] = []
     hook = "recsys_event_importers"
-    for plugin in load_plugins(workspace / config.plugins.folder, config.plugins.disabled):
+    folder, budget_s = workspace / config.plugins.folder, config.plugins.budget_s
+    for plugin in load_plugins(folder, config.plugins.disabled, budget_s):
         for importer in _Asker(plugin, config, LogProfile())(hook, EventImporter):
             if importer.name in owners:
                 cause = f"format {importer.name} is offered by {owners[importer.name]} too"
@@ -159,6 +160,16 @@ class _Asker:
                 self._check_kind(hook, part, kind)
             found += parts
         return found
+
+    def aggregates_of(self, part: CandidateSource | FeatureModel) -> tuple[Aggregate, ...]:
+        """Ask a source or a model which aggregates it reads.
+
+        Returns:
+            The aggregates.
+        """
+        call = partial(_listed, part.aggregates, [])
+        hook = f"aggregates of {part.name}"
+        return tuple(run_within(self._budget_s, self._plugin.name, hook, call))
 
     def _check_kind(self, hook: str, part: object, kind: type) -> None:
         names = [name for name in ("name",) if not isinstance(getattr(part, name, None), str)]

@@ -91,6 +91,37 @@ AT_LOAD = {
         "recsys_features: returned a .*; expected Feature with a name",
     ),
 }
+FILTER = """
+from recsys.hookspecs import Filter
+
+@hookimpl
+def recsys_filters():
+    return [Filter(name="choosy", keep={})]
+"""
+AT_LOAD["a filter that is no yes or no"] = Bad(
+    HEAD + FILTER.format("pl.col('bad_actions') * 2"),
+    "recsys_filters: filter choosy is of type Float64; expected a boolean",
+)
+AT_LOAD["a filter that reads what is not there"] = Bad(
+    HEAD + FILTER.format("pl.col('sold_out')"),
+    "recsys_filters: filter choosy cannot be evaluated: .*sold_out",
+)
+AT_LOAD["a source that fails to say what it reads"] = Bad(
+    HEAD
+    + """
+class Source:
+    name = "mine"
+    def aggregates(self):
+        raise LookupError("no such shop")
+    def propose(self, view, n):
+        return []
+
+@hookimpl
+def recsys_candidate_sources():
+    return [Source()]
+""",
+    "aggregates of mine: LookupError: no such shop",
+)
 AT_LOAD["no record of the contract"].text = HEAD + (
     "@hookimpl\ndef recsys_features():\n    return [dict(name='bad')]\n"
 )

@@ -22,6 +22,15 @@ CONFIG_NAME = "recsys.toml"
 S = TypeVar("S", bound="Section")
 
 
+#: The features of Metarank's configuration for RankLens, as far as plugins offer them.
+METARANK = (
+    *("item_popularity", "item_vote_avg", "item_vote_cnt", "item_budget", "item_release_date"),
+    *("item_runtime", "item_title_words", "item_genres_*", "item_action_rate*", "item_actions*"),
+    *("user_actions", "user_genres_actions", "user_actors_actions", "user_tags_actions"),
+    "user_director_actions",
+)
+
+
 class Section(BaseModel):
     """A table of the configuration file: typed, closed, immutable."""
 
@@ -118,6 +127,10 @@ class EvaluationConfig(Section):
         default=300,
         ge=1,
         description="ranked against the whole catalogue at most, where a log has no impressions",
+    )
+    baselines: dict[str, tuple[str, ...]] = Field(
+        default={"popularity": ("popularity/*",), "metarank": METARANK},
+        description="features (or plugin/feature, with * and ?) of rankers to compare with",
     )
 
 

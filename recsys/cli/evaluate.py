@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from recsys.evaluation.report import Evaluation
     from recsys.evaluation.tables import Differences, Table
     from recsys.workspace import Workspace
+
+
+class Protocol(StrEnum):
+    """How a bundle is measured."""
+
+    STANDARD = "standard"
+    COLD_ITEMS = "cold-items"
+
 
 _TITLES: Final = {
     "random": "random",
@@ -37,19 +46,31 @@ _COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
 def evaluate(
     workspace: WorkspaceOption = Path(),
     bundle: Annotated[str, typer.Option(help="Version; empty: the active one.")] = "",
+    protocol: Annotated[
+        Protocol, typer.Option(help="cold-items: trains anew without a tenth of the items.")
+    ] = Protocol.STANDARD,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Train this baseline and compare with it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a bundle on the newest requests, which it has not seen."""
     from recsys.cli.output import print_json
 
-    evaluation = evaluate_with_progress(open_folder(workspace), bundle)
+    opened, baselines = open_folder(workspace), tuple(baseline or ())
+    if protocol is Protocol.COLD_ITEMS:
+        evaluation = _cold_items_with_progress(opened, baselines)
+    else:
+        evaluation = evaluate_with_progress(opened, bundle, baselines)
     if as_json:
         print_json(evaluation)
     else:
         print_evaluation(evaluation)
 
 
-def evaluate_with_progress(workspace: Workspace, bundle: str = "") -> Evaluation:
+def evaluate_with_progress(
+    workspace: Workspace, bundle: str = "", baselines: tuple[str, ...] = ()
+) -> Evaluation:
     """Evaluate while a progress bar runs.
 
     Returns:
@@ -59,9 +80,19 @@ def evaluate_with_progress(workspace: Workspace, bundle: str = "") -> Evaluation
     from recsys.evaluation.report import evaluate as run
     from recsys.events.snapshot import read_snapshot
 
+    snapshot = read_snapshot(workspace.log_config)
     with progress_lines() as progress:
-        return run(
-            workspace, read_snapshot(workspace.log_config), bundle or None, progress=progress
+        return run(workspace, snapshot, bundle or None, baselines, progress=progress)
+
+
+def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) -> Evaluation:
+    from recsys.cli.output import progress_lines
+    from recsys.evaluation.cold_items import evaluate_cold_items
+    from recsys.events.snapshot import read_snapshot
+
+    with progress_lines() as progress:
+        return evaluate_cold_items(
+            workspace, read_snapshot(workspace.log_config), baselines, progress=progress
         )
 
 
@@ -75,13 +106,23 @@ def print_evaluation(evaluation: Evaluation) -> None:
         evaluation.n_measured,
         evaluation.rankings,
         evaluation.differences,
-        evaluation.differences_to_click_rate,
+        evaluation.differences_to,
     )
     names = _CATALOGUE if evaluation.candidates == "catalogue" else _SHOWN
-    _print_rankings(f"Test slice of bundle {evaluation.version}", whole, names)
+    where = f"Test slice of bundle {evaluation.version}"
+    if evaluation.protocol == "cold-items":
+        where = "Test slice, a tenth of all items held out of training and counters"
+    _print_rankings(where, whole, names)
     results.print(_footing(evaluation))
+    for baseline in set(evaluation.differences_to) - {"click_rate"}:
+        for metric in ("auc", "ndcg@10"):
+            mean, low, high = evaluation.differences_to[baseline]["full"][metric]
+            found = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+            results.print(f"ranker with text - {baseline}, {names[metric]}: {found}")
     for name, table in evaluation.segments.items():
         title = f"Cold start: {TITLES[name]}"
+        if evaluation.protocol == "cold-items" and name != "new_users":
+            title += ", a tenth of all items held out"
         if table.n_measured:
             _print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
@@ -113,7 +154,7 @@ def _print_rankings(
     differences = [table.differences]
     headings = ["nDCG@10 - without text"]
     if cold:
-        differences.append(table.differences_to_click_rate)
+        differences.append(table.differences_to["click_rate"])
         headings.append("nDCG@10 - click rate")
     order = list(_TITLES)
     names = sorted(table.rankings, key=lambda n: order.index(n) if n in _TITLES else 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
+from recsys.evaluation.baselines import train_baselines
 from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
@@ -41,7 +42,7 @@ class Evaluation:
         rankings: Mean of each metric by name of the ranking.
         differences: To the ranker without text, by ranking and metric, with 95 % intervals from
             resampled users.
-        differences_to_click_rate: The same to popularity.
+        differences_to: The same to other rankings: popularity, and every baseline.
         segments: Tables of their own for what is new.
     """
 
@@ -53,7 +54,7 @@ class Evaluation:
     n_unreachable: int
     rankings: dict[str, dict[str, float]]
     differences: Differences
-    differences_to_click_rate: Differences
+    differences_to: dict[str, Differences]
     segments: dict[str, Table]
 
 
@@ -87,6 +88,7 @@ def evaluate(
     workspace: Workspace,
     snapshot: LogSnapshot,
     version: str | None = None,
+    baselines: Sequence[str] = (),
     *,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -96,6 +98,7 @@ def evaluate(
         workspace: The workspace.
         snapshot: Its log; what came after training widens the test slice.
         version: None: the active bundle.
+        baselines: Names of baselines to train beside.
         progress: Called with (label, done, total) as work goes on.
 
     Returns:
@@ -111,7 +114,7 @@ def evaluate(
         reader=dataset.reader,
         requests=requests_after(scorer.contents.split, dataset, config),
         sampled=dataset.labelled.sampled,
-        baselines={},
+        baselines=train_baselines(baselines, scorer, dataset, config, progress=progress),
     )
     return measure_all(subject, np.random.default_rng(config.seed), progress)
 
@@ -122,7 +125,8 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     Returns:
         The evaluation.
     """
-    whole, segments = Measured(), {name: Measured() for name in TITLES}
+    whole = Measured(subject.baselines)
+    segments = {name: Measured(subject.baselines) for name in TITLES}
     n_done = 0
     rankings: Rankings | None = None
     for test in subject.requests.chunks(_CHUNK_ROWS):
@@ -143,7 +147,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         n_unreachable=subject.requests.n_unreachable,
         rankings=table.rankings,
         differences=table.differences,
-        differences_to_click_rate=table.differences_to_click_rate,
+        differences_to=table.differences_to,
         segments={name: measured.table(rng) for name, measured in segments.items()},
     )
 

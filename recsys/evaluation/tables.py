@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,19 +29,24 @@ class Table:
         rankings: Mean of each metric by name of the ranking; empty when nothing was measured.
         differences: To the ranker without text, by ranking and metric, with 95 % intervals from
             resampled users.
-        differences_to_click_rate: The same to popularity.
+        differences_to: The same to other rankings: popularity, and every baseline.
     """
 
     n_measured: int = 0
     rankings: dict[str, dict[str, float]] = field(default_factory=dict)
     differences: Differences = field(default_factory=dict)
-    differences_to_click_rate: Differences = field(default_factory=dict)
+    differences_to: dict[str, Differences] = field(default_factory=dict)
 
 
 class Measured:
-    """Collects the metrics of one segment."""
+    """Collects the metrics of one segment.
 
-    def __init__(self) -> None:
+    Args:
+        baselines: Rankings, beside popularity, that all others are compared with.
+    """
+
+    def __init__(self, baselines: Iterable[str] = ()) -> None:
+        self._references = (POPULARITY, *baselines)
         self._found: dict[str, list[RankingMetrics]] = defaultdict(list)
         self._users: list[NDArray[np.int32]] = []
 
@@ -91,7 +96,9 @@ class Measured:
                 for name, metrics in values.items()
             },
             differences=_differences(values, REFERENCE, users, rng),
-            differences_to_click_rate=_differences(values, POPULARITY, users, rng),
+            differences_to={
+                other: _differences(values, other, users, rng) for other in self._references
+            },
         )
 
 

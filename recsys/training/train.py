@@ -153,17 +153,23 @@ def _fit_rankers(
     metrics: dict[str, float] = {}
     for name, names in (("full", plan.names), ("without_text", plan.without_models().names)):
         columns = [plan.names.index(feature) for feature in names]
-        rows = _rows(seen, matrix[:, columns], names)
-        ranker, found = _fit_ranker(rows, split, config, _titled(progress, name))
+        rows = ranking_rows(seen, matrix[:, columns], names)
+        ranker, found = fit_ranker(rows, split, config, _titled(progress, name))
         metrics[f"validation_{name}_ndcg@10"] = found
         rankers.append(ranker)
     return (rankers[0], rankers[1]), metrics
 
 
-def _fit_ranker(
+def fit_ranker(
     rows: RankingRows, split: TimeSplit, config: Config, progress: Progress
 ) -> tuple[Ranker, float]:
     """Find the number of trees on the validation slice, then learn from both slices with as many.
+
+    Args:
+        rows: Requests of both slices.
+        split: Where the train slice ends.
+        config: Settings of the ranker, and the seed.
+        progress: Called as trees grow.
 
     Returns:
         The ranker, and nDCG@10 on the validation slice before it was learned from.
@@ -176,9 +182,14 @@ def _fit_ranker(
     return train_ranker(rows, nothing, as_many, config.seed), found["ndcg@10"]
 
 
-def _rows(
+def ranking_rows(
     labelled: LabelledSlates, matrix: NDArray[np.float32], names: tuple[str, ...]
 ) -> RankingRows:
+    """Put requests and their features together for the ranker.
+
+    Returns:
+        The rows.
+    """
     return RankingRows(matrix, labelled.grades, labelled.slates.sizes, names)
 
 

@@ -29,7 +29,7 @@ def test_a_log_with_impressions_is_measured_on_what_was_shown(plain_workspace: W
     metrics = {"auc", "mrr", "ndcg@5", "ndcg@10", "recall@10", "hit@10"}
     assert all(set(ranking) == metrics for ranking in found.rankings.values())
     assert set(found.differences) == set(found.rankings) - {"without_text"}
-    assert set(found.differences_to_click_rate) == set(found.rankings) - {"click_rate"}
+    assert set(found.differences_to["click_rate"]) == set(found.rankings) - {"click_rate"}
     mean, low, high = found.differences["random"]["auc"]
     difference = found.rankings["random"]["auc"] - found.rankings["without_text"]["auc"]
     assert mean == pytest.approx(difference)

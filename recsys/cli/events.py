@@ -101,6 +101,18 @@ def merge(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
 
 
 @cli.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Gets the copy; must not exist yet.")],
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Copy the log, tables and spool, while servers run."""
+    from recsys.events.backup import back_up_log
+
+    n_bytes = back_up_log(open_folder(workspace).log_config, folder)
+    typer.echo(f"{n_bytes:,} bytes copied to {folder}")
+
+
+@cli.command()
 def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """Count what the log holds."""
     import msgspec

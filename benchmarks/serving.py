@@ -1,0 +1,366 @@
+"""What the server does under load: latency, throughput, events, overload, switches, kills, a soak.
+
+The server runs in processes of its own on a copy of the workspace; this process makes the load.
+Arrivals are Poisson and wait for no answer, and times count from the instant of arrival, so a stall
+is charged to everybody who would have come (no coordinated omission).
+
+    python benchmarks/serving.py --workspace build/demo --json
+    python benchmarks/serving.py --only rank workers
+    python benchmarks/serving.py --only chaos --kills 50
+    python benchmarks/serving.py --only peer     # needs build/peer, see benchmarks/load/peer.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from load.arrivals import Outcome, channels, closed_loop, open_loop
+from load.servers import Served, served
+
+from recsys.bundle.manifest import MANIFEST_NAME, ManifestDraft
+from recsys.bundle.store import BundleStore
+from recsys.events.snapshot import read_snapshot
+from recsys.schema import InteractionEvent
+from recsys.serving.client import Client
+from recsys.v1 import ranking_pb2, ranking_pb2_grpc
+from recsys.workspace import open_workspace
+
+SEED = 7
+N_REQUESTS = 1000
+DEADLINE_S = 1.0
+PARTS = ("rank", "workers", "events", "overload", "activations", "soak", "chaos")
+
+
+class Bench:
+    """The parts; each gives a table as a dictionary."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.workspace: Path = arguments.workspace
+        log = read_snapshot(open_workspace(self.workspace).log_config)
+        self.users = log.impressions["user_id"].unique(maintain_order=True).to_list()
+        self.items = log.items["item_id"].unique(maintain_order=True).to_list()
+        self.rng = np.random.default_rng(SEED)
+        self.cores = sorted(os.sched_getaffinity(0))
+
+    def requests(self, n_candidates: int) -> list[ranking_pb2.RankRequest]:
+        """Draw distinct requests."""
+        return [
+            ranking_pb2.RankRequest(
+                user_id=str(self.rng.choice(self.users)),
+                item_ids=[str(item) for item in self.rng.choice(self.items, n_candidates)],
+            )
+            for _ in range(N_REQUESTS)
+        ]
+
+    def capacity(
+        self, address: str, n: int, *, n_callers: int = 4, seconds: float = 4.0
+    ) -> Outcome:
+        """Measure what callers get who wait for their answers."""
+        requests = self.requests(n)
+        opened = channels(address, n_callers)
+        stubs = [ranking_pb2_grpc.RankingServiceStub(channel) for channel in opened]
+
+        def call(caller: int, number: int) -> None:
+            stubs[caller].Rank(requests[(caller * 97 + number) % N_REQUESTS], timeout=10)
+
+        closed_loop(call, n_callers=n_callers, seconds=1.0)
+        outcome = closed_loop(call, n_callers=n_callers, seconds=seconds)
+        for channel in opened:
+            channel.close()
+        return outcome
+
+    def rank(self) -> dict:
+        """Latency of an open loop at half of capacity, one worker on one core."""
+        found = {}
+        with served(self.workspace, cores={self.cores[0]}) as server:
+            for n in (24, 100, 500):
+                cpu = server.cpu_s()
+                closed = self.capacity(server.address, n, n_callers=2)
+                cpu = server.cpu_s() - cpu
+                outcome = open_loop(
+                    server.address,
+                    self.requests(n),
+                    rate=closed.goodput / 2,
+                    seconds=8,
+                    deadline_s=DEADLINE_S,
+                    rng=self.rng,
+                )
+                found[n] = {
+                    "capacity_per_s": round(closed.goodput, 1),
+                    "cpu_ms": round(1000 * cpu / (closed.codes["OK"] * 1.25), 2),
+                    "p50_ms": round(outcome.quantile_ms(0.5), 2),
+                    "p99_ms": round(outcome.quantile_ms(0.99), 2),
+                    "codes": dict(outcome.codes),
+                }
+        return found
+
+    def workers(self) -> dict:
+        """Throughput of one and of two workers over 32 connections, A B A B."""
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(self.arguments.rounds):
+            for n_workers in rates:
+                options = ("--workers", str(n_workers)) if n_workers > 1 else ()
+                with served(self.workspace, *options, max_in_flight=32) as server:
+                    rates[n_workers].append(
+                        self.capacity(server.address, 100, n_callers=32).goodput
+                    )
+        ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+        return {
+            "one_per_s": [round(rate) for rate in rates[1]],
+            "two_per_s": [round(rate) for rate in rates[2]],
+            "ratio": round(statistics.median(ratios), 2),
+        }
+
+    def events(self) -> dict:
+        """Durable events: batches of 100 from one and four callers, single events from 50."""
+        found = {}
+        with served(self.workspace, cores={self.cores[0]}, max_streams=64) as server:
+            for name, n_callers, size in (("batch_1", 1, 100), ("batch_4", 4, 100), ("one", 50, 1)):
+                found[name] = self._written(server, name, n_callers, size)
+        return found
+
+    def _written(self, server: Served, name: str, n_callers: int, size: int) -> dict:
+        clients = [Client(server.address) for _ in range(n_callers)]
+        made: Counter[int] = Counter()
+
+        def call(caller: int, number: int) -> None:
+            written = clients[caller].write_events(
+                InteractionEvent(
+                    f"{name}-{caller}-{number}-{n}",
+                    0,
+                    self.users[(caller + n) % len(self.users)],
+                    self.items[(number + n) % len(self.items)],
+                    "click",
+                )
+                for n in range(size)
+            )
+            made[caller] += written.accepted
+
+        cpu = server.cpu_s()
+        outcome = closed_loop(call, n_callers=n_callers, seconds=5.0)
+        cpu = server.cpu_s() - cpu
+        for client in clients:
+            client.close()
+        n_events = sum(made.values())
+        return {
+            "events_per_s": round(n_events / outcome.wall_s),
+            "events_per_cpu_s": round(n_events / cpu),
+            "p50_ms": round(outcome.quantile_ms(0.5), 2),
+            "p99_ms": round(outcome.quantile_ms(0.99), 2),
+            "codes": dict(outcome.codes),
+        }
+
+    def overload(self) -> dict:
+        """Goodput at twice and ten times the capacity, health meanwhile, recovery afterwards."""
+        found = {}
+        with served(self.workspace, cores={self.cores[0]}) as server:
+            capacity = self.capacity(server.address, 500, n_callers=4).goodput
+            found["capacity_per_s"] = round(capacity, 1)
+            for times in (2, 10):
+                health = _Health(server.address)
+                outcome = open_loop(
+                    server.address,
+                    self.requests(500),
+                    rate=capacity * times,
+                    seconds=8,
+                    deadline_s=DEADLINE_S,
+                    rng=self.rng,
+                )
+                recovery_s = self._recovery_s(server.address, capacity)
+                found[f"x{times}"] = {
+                    "goodput": round(outcome.goodput / capacity, 3),
+                    "p99_ms": round(outcome.quantile_ms(0.99), 1),
+                    "incomplete": outcome.n_incomplete,
+                    "codes": dict(outcome.codes),
+                    "health": health.stop(),
+                    "recovery_s": recovery_s,
+                }
+        return found
+
+    def _recovery_s(self, address: str, capacity: float) -> float:
+        """Say how long after a load a light one is answered whole again."""
+        began = time.perf_counter()
+        while True:
+            light = open_loop(
+                address,
+                self.requests(500),
+                rate=capacity / 4,
+                seconds=0.5,
+                deadline_s=DEADLINE_S,
+                rng=self.rng,
+            )
+            if set(light.codes) == {"OK"} and not light.n_incomplete:
+                return round(time.perf_counter() - began - light.wall_s, 2)
+
+    def activations(self) -> dict:
+        """Activate and roll back under load."""
+        stopped, codes, versions, times = threading.Event(), Counter(), set(), []
+        with served(self.workspace) as server:
+            store = BundleStore(server.folder / "bundles")
+            first = store.active()
+            second = store.publish(lambda folder: _copied(store, first, folder))
+            requests = self.requests(24)
+
+            def ask() -> None:
+                (channel,) = channels(server.address, 1)
+                stub, number = ranking_pb2_grpc.RankingServiceStub(channel), 0
+                while not stopped.wait(0.005):
+                    number += 1
+                    try:
+                        answer = stub.Rank(requests[number % N_REQUESTS], timeout=DEADLINE_S)
+                        codes["OK"] += 1
+                        versions.add(answer.model_version)
+                    except Exception as error:  # noqa: BLE001 - counted, whatever it is
+                        codes[str(error)[:80]] += 1
+                channel.close()
+
+            asking = [threading.Thread(target=ask) for _ in range(3)]
+            for thread in asking:
+                thread.start()
+            memory = server.rss_mb()
+            with Client(server.address) as client:
+                for number in range(self.arguments.activations):
+                    start = time.perf_counter()
+                    client.roll_back() if number % 2 else client.activate(second)
+                    times.append(time.perf_counter() - start)
+            stopped.set()
+            for thread in asking:
+                thread.join()
+            grown = server.rss_mb() - memory
+        return {
+            "switches": len(times),
+            "median_ms": round(statistics.median(times) * 1000, 1),
+            "first_ms": round(times[0] * 1000),
+            "codes": dict(codes),
+            "versions": len(versions),
+            "rss_growth_mb": round(grown, 1),
+        }
+
+    def soak(self) -> dict:
+        """Answer many requests and watch the memory."""
+        wanted = self.arguments.requests
+        with served(self.workspace) as server:
+            self.capacity(server.address, 24, n_callers=4, seconds=10.0)
+            before, done = server.rss_mb(), 0
+            readings = [round(before)]
+            while done < wanted:
+                done += self.capacity(server.address, 24, n_callers=4, seconds=10.0).codes["OK"]
+                readings.append(round(server.rss_mb()))
+            after = server.rss_mb()
+        return {
+            "requests": done,
+            "rss_mb": [readings[0], readings[len(readings) // 2], readings[-1]],
+            "growth_percent": round(100 * (after / before - 1), 2),
+        }
+
+    def chaos(self) -> dict:
+        """Kill workers under load and look for every acknowledged event."""
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serving"))
+        from chaos import kill_workers
+
+        with served(self.workspace, "--workers", "2") as server:
+            account = kill_workers(
+                server.process.pid,
+                server.address,
+                n_kills=self.arguments.kills,
+                rng=random.Random(SEED),
+            )
+            log = read_snapshot(open_workspace(server.folder).log_config)
+        ids = Counter(log.interactions["event_id"].to_list())
+        return {
+            "kills": self.arguments.kills,
+            "acknowledged": len(account.acknowledged),
+            "lost": len(account.acknowledged - ids.keys()),
+            "doubled": sum(n > 1 for n in ids.values()),
+            "ranked": account.n_ranked,
+            "failed": dict(account.n_failed),
+            "malformed": len(account.malformed),
+        }
+
+
+class _Health:
+    """Asks ten times a second whether the server is healthy."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stopped = threading.Event()
+        self._times: list[float] = []
+        self._n_failed = 0
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        (channel,) = channels(self._address, 1)
+        stub = health_pb2_grpc.HealthStub(channel)
+        while not self._stopped.wait(0.1):
+            start = time.perf_counter()
+            try:
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+                self._times.append(time.perf_counter() - start)
+            except Exception:  # noqa: BLE001 - counted, whatever it is
+                self._n_failed += 1
+        channel.close()
+
+    def stop(self) -> dict:
+        self._stopped.set()
+        self._thread.join()
+        worst = max(self._times, default=float("nan"))
+        return {
+            "asked": len(self._times) + self._n_failed,
+            "failed": self._n_failed,
+            "worst_ms": round(worst * 1000),
+        }
+
+
+def _copied(store: BundleStore, version: str, folder: Path) -> ManifestDraft:
+    """Publish the same artefacts under another version."""
+    opened = store.open(version)
+    shutil.copytree(
+        opened.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_NAME)
+    )
+    known = msgspec.structs.asdict(opened.manifest)
+    return ManifestDraft(**{name: known[name] for name in ManifestDraft.__struct_fields__})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--workspace", type=Path, default=Path("build/demo"))
+    parser.add_argument("--only", nargs="+", choices=(*PARTS, "peer"), default=PARTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--activations", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=20_000, help="of the soak")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    results = {}
+    for part in arguments.only:
+        if part == "peer":
+            from load.peer import compare
+
+            results[part] = compare(bench)
+        else:
+            results[part] = getattr(bench, part)()
+        if not arguments.json:
+            print(f"{part}: {json.dumps(results[part], indent=1)}", flush=True)
+    if arguments.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

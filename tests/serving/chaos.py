@@ -1,0 +1,111 @@
+"""Kills workers while clients write and rank, and keeps account of what was acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from recsys.schema import InteractionEvent
+from recsys.serving.client import Client
+
+BATCH = 10
+
+
+@dataclass
+class Account:
+    """What callers saw.
+
+    Args:
+        acknowledged: Ids of events that a server said to have.
+        unsure: Ids of events of calls that failed.
+        n_ranked: Answers.
+        n_failed: Calls that failed, by code.
+        malformed: Answers that are no ranked list of what was asked.
+    """
+
+    acknowledged: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
+    n_ranked: int = 0
+    n_failed: Counter = field(default_factory=Counter)
+    malformed: list[object] = field(default_factory=list)
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def batch(name: str, number: int) -> list[InteractionEvent]:
+    return [
+        InteractionEvent(f"{name}-{number}-{n}", 0, f"u{n}", "item1", "click") for n in range(BATCH)
+    ]
+
+
+def write(address: str, name: str, account: Account, stopped: threading.Event) -> None:
+    """Write until told to stop; what failed is written again, as callers do."""
+    number = 0
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(Client(address))
+        while not stopped.is_set():
+            events = batch(name, number)
+            ids = {event.event_id for event in events}
+            try:
+                report = client.write_events(events)
+            except grpc.RpcError as error:
+                account.n_failed[error.code().name] += 1
+                account.unsure |= ids
+                client = stack.enter_context(Client(address))
+                continue
+            if report.accepted + report.duplicates != BATCH:
+                account.malformed.append(report)
+            account.acknowledged |= ids
+            number += 1
+
+
+def rank(address: str, account: Account, stopped: threading.Event) -> None:
+    asked = [f"item{n}" for n in range(20)]
+    with Client(address) as client:
+        while not stopped.is_set():
+            try:
+                answer = client.rank("u1", asked)
+            except grpc.RpcError as error:
+                account.n_failed[error.code().name] += 1
+                continue
+            fits = sorted(answer.item_ids) == sorted(asked)
+            if not fits or answer.scores != sorted(answer.scores, reverse=True):
+                account.malformed.append(answer)
+            account.n_ranked += 1
+
+
+def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) -> Account:
+    """Kill a worker again and again under load, each time once it has been replaced."""
+    account, stopped = Account(), threading.Event()
+    callers = [
+        *(threading.Thread(target=write, args=(address, f"w{n}", account, stopped)) for n in "abc"),
+        *(threading.Thread(target=rank, args=(address, account, stopped)) for _ in range(2)),
+    ]
+    for caller in callers:
+        caller.start()
+    n_workers = len(children(pid))
+    for _ in range(n_kills):
+        victim = rng.choice(children(pid))
+        time.sleep(rng.uniform(0.05, 0.5))
+        os.kill(victim, signal.SIGKILL)
+        end = time.monotonic() + 60
+        while victim in children(pid) or len(children(pid)) < n_workers:
+            if time.monotonic() > end:
+                raise TimeoutError(victim)
+            time.sleep(0.02)
+    time.sleep(0.5)
+    stopped.set()
+    for caller in callers:
+        caller.join()
+    return account

@@ -60,7 +60,9 @@ class Bench:
         return [
             ranking_pb2.RankRequest(
                 user_id=str(self.rng.choice(self.users)),
-                item_ids=[str(item) for item in self.rng.choice(self.items, n_candidates)],
+                item_ids=[
+                    str(item) for item in self.rng.choice(self.items, n_candidates, replace=False)
+                ],
             )
             for _ in range(N_REQUESTS)
         ]

@@ -39,13 +39,18 @@ class Served:
 
     def cpu_s(self) -> float:
         """Sum the CPU seconds of all processes that serve."""
-        fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in self.pids())
-        return sum(sum(map(int, field.split()[11:13])) for field in fields) / _TICKS
+        return sum(map(cpu_of, self.pids()))
 
     def rss_mb(self) -> float:
         """Sum their resident memory, in MiB."""
         pages = (Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in self.pids())
         return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_of(pid: int) -> float:
+    """Give the CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / _TICKS
 
 
 @contextlib.contextmanager

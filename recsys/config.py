@@ -89,7 +89,7 @@ class InterestConfig(Section):
         default=(), description="item attributes that become text, in order; empty: found by itself"
     )
     max_tokens: int = Field(default=64, ge=8, le=512)
-    history: int = Field(default=30, ge=1, le=200)
+    history: int = Field(default=48, ge=1, le=200)
     tuned_layers: int = Field(
         default=1, ge=0, description="last encoder layers that are fine-tuned"
     )

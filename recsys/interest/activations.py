@@ -104,12 +104,46 @@ class Activations:
 
 
 def encode_both(
-    encoder: TextEncoder, texts: Sequence[str]
+    encoder: TextEncoder, texts: Sequence[tuple[str, ...]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Encode texts with both upper halves; the lower one runs once.
+    """Encode texts in parts with both upper halves; the lower one runs once.
 
     Returns:
-        As pretrained and as tuned, each (n, encoder_size) of unit length.
+        As pretrained and as tuned, each (n, n_parts, encoder_size): unit length, or zero where a
+        part has no words.
     """
-    activations = Activations(encoder, texts, lambda _done, _total: None)
-    return activations.encode(encoder.pretrained), activations.encode(encoder.tuned)
+    rows, strings = distinct_parts(texts)
+    activations = Activations(encoder, strings, lambda _done, _total: None)
+    pretrained = activations.encode(encoder.pretrained)
+    tuned = activations.encode(encoder.tuned)
+    return with_nothing(pretrained)[rows], with_nothing(tuned)[rows]
+
+
+def distinct_parts(texts: Sequence[tuple[str, ...]]) -> tuple[NDArray[np.int32], list[str]]:
+    """Number the different parts of texts.
+
+    Args:
+        texts: All of as many parts.
+
+    Returns:
+        int32 (n, n_parts): row of each part, -1 where it has no words; and the parts.
+    """
+    known: dict[str, int] = {"": -1}
+    strings: list[str] = []
+    rows = []
+    for text in texts:
+        for part in text:
+            if part not in known:
+                known[part] = len(strings)
+                strings.append(part)
+        rows.append([known[part] for part in text])
+    return np.array(rows, dtype=np.int32).reshape(len(texts), -1), strings
+
+
+def with_nothing(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put a zero vector at the end, for row -1.
+
+    Returns:
+        One row more.
+    """
+    return np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])

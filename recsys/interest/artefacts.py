@@ -13,18 +13,20 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.config import InterestConfig
 from recsys.errors import BundleError
-from recsys.interest.catalogue import no_versions
-from recsys.interest.parts import Known, Parts, Projection
-from recsys.interest.scoring import COLUMNS, Head, TextTable
+from recsys.interest.catalogue import Template, no_versions
+from recsys.interest.numbers import NumberScale
+from recsys.interest.parts import Parts, Projection, make_known
+from recsys.interest.scoring import COLUMNS
 from recsys.interest.stored import StoredEncoder
+from recsys.interest.stored_vectors import Head, NumberTraits, TextTable
 from recsys.interest.text import HASH_BYTES
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ARRAYS: Final = "interest.safetensors"
 FACTS: Final = "interest.json"
 
 _PARTS: Final[dict[str, type]] = {
-    "head": Head, "projection": Projection, "texts": TextTable,
+    "head": Head, "numbers": NumberTraits, "projection": Projection, "texts": TextTable,
 }  # fmt: skip
 
 
@@ -33,13 +35,15 @@ def save(parts: Parts, folder: Path) -> None:
     known = parts.known
     facts = {
         "format": FORMAT,
-        "fields": list(parts.fields),
+        "parts": [list(fields) for fields in parts.template.parts],
+        "numbers": list(parts.template.scale.names),
         "columns": list(COLUMNS),
         "encoder": parts.encoder is not None,
     }
     arrays = _collect({"projection": parts.projection, "texts": known.texts})
-    if parts.head is not None:
-        arrays |= _collect({"head": parts.head})
+    if parts.head is not None and parts.numbers is not None:
+        arrays |= _collect({"head": parts.head, "numbers": parts.numbers})
+    arrays["levels"] = parts.template.scale.levels
     keys = sorted(known.hashes, key=known.hashes.__getitem__)
     arrays["hashes"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, HASH_BYTES)
     if parts.encoder is not None:
@@ -66,11 +70,16 @@ def load(config: InterestConfig, folder: Path) -> Parts:
     if facts.get("format") != FORMAT:
         raise BundleError(folder / FACTS, f"format {facts.get('format')}", f"format {FORMAT}")
     hashes = {row.tobytes(): number for number, row in enumerate(arrays["hashes"])}
+    scale = NumberScale(tuple(facts["numbers"]), arrays["levels"])
+    template = Template(tuple(tuple(fields) for fields in facts["parts"]), scale)
+    fitted = "head.mix" in arrays
+    numbers = _restore("numbers", arrays) if fitted else None
     return Parts(
-        fields=tuple(facts["fields"]),
-        known=Known(no_versions(), hashes, _restore("texts", arrays)),
+        template=template,
+        known=make_known(no_versions(template), hashes, _restore("texts", arrays), numbers),
         projection=_restore("projection", arrays),
-        head=_restore("head", arrays) if "head.mix" in arrays else None,
+        head=_restore("head", arrays) if fitted else None,
+        numbers=numbers,
         encoder=StoredEncoder(folder, facts, config.device) if facts["encoder"] else None,
     )
 

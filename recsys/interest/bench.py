@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,24 @@ from numpy.typing import NDArray
 
 from recsys.config import InterestConfig
 from recsys.features.models import ItemSource
-from recsys.interest.activations import Activations, encode_both
-from recsys.interest.catalogue import VersionTable, extend, no_versions
+from recsys.interest.activations import Activations, distinct_parts, encode_both, with_nothing
+from recsys.interest.catalogue import Template, VersionTable, extend, no_versions
 from recsys.interest.encoder import TextEncoder, choose_device
 from recsys.interest.files import find_encoder
+from recsys.interest.numbers import find_scale
+from recsys.interest.parts import flat
 from recsys.interest.stored import save_encoder
-from recsys.interest.text import choose_fields
+from recsys.interest.text import choose_fields, part_fields
 from recsys.interest.towers import InterestNet
 
-#: Main directions of the catalogue in which plain similarities are taken.
-PLAIN_SIZE = 128
-_SPECTRUM_SAMPLE = 20_000
+#: Main directions of the catalogue that are kept of its vectors.
+KEPT_SIZE = 256
+#: Directions are found in a sample of this size: more show no other ones.
+_SPECTRUM_SAMPLE = 5_000
+_TEXTS_PER_PASS = 4_096
 
 Progress = Callable[[str, int, int], None]
+Vectors = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -32,36 +38,52 @@ class Bench:
     """The state that a fit takes over from the one before.
 
     Args:
-        fields: Attributes that become text.
-        versions: Text and item of each version row.
+        template: How attributes are read.
+        versions: Text, item and numbers of each version row.
         hashes: Text row by hash.
         encoder: Both upper halves.
-        activations: Of all texts.
-        pretrained: float32 (n_texts, encoder_size)
-        tuned: float32 (n_texts, encoder_size); equal to `pretrained` until the encoder is tuned.
-        centre: Mean of `pretrained`.
-        directions: Main directions of `pretrained`, strongest first: (k, encoder_size).
+        activations: Of all distinct parts of texts.
+        part_rows: int32 (n_texts, n_parts): row of each part of a text; -1: no words.
+        pretrained: float32 (n_distinct_parts, encoder_size)
+        tuned: The same; equal to `pretrained` until the encoder is tuned.
+        centre: Mean of each part: (n_parts, encoder_size).
+        directions: Main directions of texts, strongest first: (k, n_parts * encoder_size).
         net: The towers; None before the first fit.
+        rates: float32 (n_items + 1,): log odds that an item is acted on when shown, from the last
+            fit; the last one is that of all items.
     """
 
-    fields: tuple[str, ...]
+    template: Template
     versions: VersionTable
     hashes: dict[bytes, int]
     encoder: TextEncoder
     activations: Activations
-    pretrained: NDArray[np.float32]
-    tuned: NDArray[np.float32]
-    centre: NDArray[np.float32]
-    directions: NDArray[np.float32]
+    part_rows: NDArray[np.int32]
+    pretrained: Vectors
+    tuned: Vectors
+    centre: Vectors
+    directions: Vectors
     net: InterestNet | None = None
+    rates: Vectors = dataclasses.field(default_factory=lambda: np.zeros(1, dtype=np.float32))
 
-    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
         """Encode texts that are not on the bench.
 
         Returns:
-            As pretrained and as tuned, each (n, encoder_size).
+            As pretrained and as tuned, each (n, n_parts, encoder_size).
         """
         return encode_both(self.encoder, texts)
+
+    def passes(self) -> Iterator[tuple[Vectors, Vectors]]:
+        """Give the vectors of all texts, some at a time.
+
+        Yields:
+            As pretrained and as tuned, each (n, n_parts, encoder_size).
+        """
+        pretrained, tuned = with_nothing(self.pretrained), with_nothing(self.tuned)
+        for start in range(0, len(self.part_rows), _TEXTS_PER_PASS):
+            rows = self.part_rows[start : start + _TEXTS_PER_PASS]
+            yield pretrained[rows], tuned[rows]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the encoder.
@@ -86,21 +108,24 @@ def set_up(config: InterestConfig, items: ItemSource, progress: Progress) -> Ben
     device = choose_device(config.device)
     folder = find_encoder(config.encoder)
     fields = choose_fields(items, config.text_fields)
-    growth = extend(no_versions(), {}, items, fields)
+    template = Template(part_fields(fields), find_scale(items))
+    growth = extend(no_versions(template), {}, items, template)
     if not growth.new_texts:
         return None
     encoder = TextEncoder(folder, config.tuned_layers, config.max_tokens, device)
+    part_rows, strings = distinct_parts(growth.new_texts)
     activations = Activations(
-        encoder, growth.new_texts, lambda done, total: progress("encode item texts", done, total)
+        encoder, strings, lambda done, total: progress("encode item texts", done, total)
     )
     pretrained = activations.encode(encoder.pretrained)
-    centre, directions = _spectrum(pretrained)
+    centre, directions = _spectrum(pretrained, part_rows)
     return Bench(
-        fields=fields,
+        template=template,
         versions=growth.versions,
         hashes=growth.hashes,
         encoder=encoder,
         activations=activations,
+        part_rows=part_rows,
         pretrained=pretrained,
         tuned=pretrained,
         centre=centre,
@@ -108,16 +133,37 @@ def set_up(config: InterestConfig, items: ItemSource, progress: Progress) -> Ben
     )
 
 
-def _spectrum(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Find the mean and the main directions of vectors.
+def _spectrum(vectors: Vectors, part_rows: NDArray[np.int32]) -> tuple[Vectors, Vectors]:
+    """Find the means of parts and the main directions of texts.
 
     Returns:
-        Mean (d,), directions (min(PLAIN_SIZE, d), d), each with its largest part positive.
+        Means (n_parts, d), directions (k, n_parts * d), each with its largest part positive.
     """
-    sample = vectors[:: max(1, len(vectors) // _SPECTRUM_SAMPLE)].astype(np.float64)
-    centre = sample.mean(axis=0)
-    _, found = np.linalg.eigh((sample - centre).T @ (sample - centre))
-    directions = found.T[::-1][:PLAIN_SIZE]
+    rows = part_rows[:: max(1, len(part_rows) // _SPECTRUM_SAMPLE)]
+    sample = with_nothing(vectors)[rows]
+    n_there = np.maximum((rows >= 0).sum(axis=0), 1)[:, None]
+    centre = (sample.sum(axis=0, dtype=np.float64) / n_there).astype(np.float32)
+    directions = _main_directions(flat(sample, centre))
     largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[np.arange(len(directions)), largest])[:, None]
-    return centre.astype(np.float32), directions.astype(np.float32)
+    directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    return centre, directions
+
+
+def _main_directions(rows: Vectors) -> Vectors:
+    """Find principal directions by subspace iteration: long vectors make the full problem slow.
+
+    Returns:
+        (min(KEPT_SIZE, d), d), strongest first; beyond the rank of the rows they are arbitrary.
+    """
+    k = min(KEPT_SIZE, rows.shape[1])
+    width = min(k + 16, rows.shape[1])
+    basis = np.random.default_rng(0).normal(size=(rows.shape[1], width))
+    for _ in range(6):
+        basis, _ = np.linalg.qr(rows.T @ (rows @ basis.astype(np.float32)))
+    _, _, turned = np.linalg.svd(rows @ basis.astype(np.float32), full_matrices=False)
+    found = turned if len(turned) >= k else np.eye(width)
+    if len(turned) < k:
+        found[: len(turned)] = turned
+        found = np.linalg.qr(found.T)[0].T
+    directions: Vectors = (found[:k] @ basis.T).astype(np.float32)
+    return directions

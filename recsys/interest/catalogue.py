@@ -1,4 +1,4 @@
-"""Which text and which item each version row of the catalogue stands for."""
+"""Which text, which item and which numbers each version row of the catalogue stands for."""
 
 from __future__ import annotations
 
@@ -9,21 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.models import ItemSource
-from recsys.interest.text import item_text, text_hash
+from recsys.interest.numbers import NumberScale, no_scale
+from recsys.interest.text import item_parts, text_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How attributes are read.
+
+    Args:
+        parts: Attributes that become text, by the part of the text that they become.
+        scale: Attributes that are numbers.
+    """
+
+    parts: tuple[tuple[str, ...], ...]
+    scale: NumberScale
 
 
 @dataclass(frozen=True, slots=True)
 class VersionTable:
-    """Version rows in terms of distinct texts and items.
+    """Version rows in terms of distinct texts, items and numbers.
 
     Args:
         texts: int32 (n_versions,): row of the version's text; -1: it has none.
         items: int32 (n_versions,): equal numbers are versions of one item.
+        numbers: float32 (n_versions, n_numbers): on the template's scale.
         item_numbers: Number of each item id.
     """
 
     texts: NDArray[np.int32]
     items: NDArray[np.int32]
+    numbers: NDArray[np.float32]
     item_numbers: Mapping[str, int]
 
     def __len__(self) -> int:
@@ -37,29 +53,39 @@ class Growth:
     Args:
         versions: The longer table.
         hashes: Text rows by hash, the new ones included.
-        new_texts: Texts that were not known, in the order of their rows.
+        new_texts: Texts that were not known, each in its parts, in the order of their rows.
     """
 
     versions: VersionTable
     hashes: dict[bytes, int]
-    new_texts: list[str]
+    new_texts: list[tuple[str, ...]]
 
 
-def no_versions() -> VersionTable:
+def no_template() -> Template:
+    """Read nothing.
+
+    Returns:
+        A template without parts and numbers.
+    """
+    return Template((), no_scale())
+
+
+def no_versions(template: Template) -> VersionTable:
     """Start with nothing.
 
     Returns:
         An empty table.
     """
     empty = np.empty(0, dtype=np.int32)
-    return VersionTable(empty, empty, {})
+    numbers = np.empty((0, len(template.scale.names)), dtype=np.float32)
+    return VersionTable(empty, empty, numbers, {})
 
 
 def extend(
     versions: VersionTable,
     hashes: Mapping[bytes, int],
     items: ItemSource,
-    fields: tuple[str, ...],
+    template: Template,
 ) -> Growth:
     """Take in the version rows that a catalogue has beyond a table.
 
@@ -67,28 +93,30 @@ def extend(
         versions: What is known so far; not changed.
         hashes: Text row by hash; not changed.
         items: The catalogue.
-        fields: Attributes that become text.
+        template: How attributes are read.
 
     Returns:
         The longer table and the texts that are new.
     """
-    known, numbers = dict(hashes), dict(versions.item_numbers)
+    known, item_numbers = dict(hashes), dict(versions.item_numbers)
     texts: list[int] = []
     item_rows: list[int] = []
-    new_texts: list[str] = []
-    for row in range(len(versions), len(items)):
-        text = item_text(items.attributes(row), fields)
+    new_texts: list[tuple[str, ...]] = []
+    new_rows = range(len(versions), len(items))
+    for row in new_rows:
+        parts = item_parts(items.attributes(row), template.parts)
         text_row = -1
-        if text:
-            key = text_hash(text)
-            text_row = known.setdefault(key, len(known))
+        if any(parts):
+            text_row = known.setdefault(text_hash(*parts), len(known))
             if text_row == len(hashes) + len(new_texts):
-                new_texts.append(text)
+                new_texts.append(parts)
         texts.append(text_row)
-        item_rows.append(numbers.setdefault(items.item_id(row), len(numbers)))
+        item_rows.append(item_numbers.setdefault(items.item_id(row), len(item_numbers)))
+    numbers = template.scale.scaled([items.attributes(row) for row in new_rows])
     longer = VersionTable(
         np.concatenate([versions.texts, np.array(texts, dtype=np.int32)]),
         np.concatenate([versions.items, np.array(item_rows, dtype=np.int32)]),
-        numbers,
+        np.concatenate([versions.numbers, numbers]),
+        item_numbers,
     )
     return Growth(longer, known, new_texts)

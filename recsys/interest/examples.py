@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.features.models import FitView
 from recsys.interest.catalogue import VersionTable
-from recsys.interest.reading import LIKED, SHOWN, Past, read_past, text_rows
+from recsys.interest.reading import LIKED, SHOWN, Past, look_up, read_past, speaking
 
 #: Longer lists are thinned: what was acted on stays, the rest is drawn.
 _MOST_CANDIDATES: Final = 64
@@ -24,13 +24,15 @@ class Examples:
     """Impressions in time order, padded to one width.
 
     Args:
-        candidates: int32 (n, width): text rows; -1: no text, or padding.
+        candidates: int32 (n, width): version rows; -1: no text, or padding.
         present: bool (n, width): False where padded.
         targets: float32 (n, width): graded labels as shares of their sum.
         click_rates: float32 (n, width): log odds that the candidate is acted on when shown, from
             earlier examples only.
         liked: What the user acted on before.
         passed_over: What the user was shown before and did nothing with.
+        rates: float32 (n_items + 1,): log odds that an item is acted on when shown, from all
+            examples; the last one is that of all items together.
     """
 
     candidates: NDArray[np.int32]
@@ -39,6 +41,7 @@ class Examples:
     click_rates: NDArray[np.float32]
     liked: Past
     passed_over: Past
+    rates: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -53,7 +56,8 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
     batch = view.batch
     sizes = np.diff(batch.offsets)
     requests = np.repeat(np.arange(len(batch)), sizes)
-    rates = _click_rates(text_rows(batch.versions, versions), requests, view.grades > 0)
+    items = look_up(versions.items, batch.versions)
+    rates = _click_rates(items, requests, view.grades > 0)
     kept = _thin(view.grades, batch.offsets, np.random.default_rng(view.seed))
     width = max((len(rows) for rows in kept), default=1)
     teaching = [i for i, rows in enumerate(kept) if view.grades[rows].sum() > 0]
@@ -64,12 +68,13 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
     grades = np.where(present, _padded(view.grades, places), 0.0)
     liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
     return Examples(
-        candidates=np.where(present, _padded(text_rows(batch.versions, versions), places), -1),
+        candidates=np.where(present, _padded(speaking(batch.versions, versions), places), -1),
         present=present,
         targets=(grades / np.maximum(grades.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32),
         click_rates=np.where(present, _padded(rates, places), 0.0).astype(np.float32),
         liked=_some(liked, teaching),
         passed_over=_some(passed_over, teaching),
+        rates=_item_rates(items, view.grades > 0, len(versions.item_numbers)),
     )
 
 
@@ -86,8 +91,24 @@ def _thin(
     return kept
 
 
+def _item_rates(
+    items: NDArray[np.int32], acted_on: NDArray[np.bool_], n_items: int
+) -> NDArray[np.float32]:
+    known = items >= 0
+    shows = np.bincount(items[known], minlength=n_items)
+    actions = np.bincount(items[known], weights=acted_on[known], minlength=n_items)
+    overall = float(acted_on.mean()) if len(acted_on) else 0.0
+    rates = (actions + _PRIOR_SHOWS * overall) / (shows + _PRIOR_SHOWS)
+    return _log_odds(np.append(rates, overall))
+
+
+def _log_odds(rates: NDArray[np.float64]) -> NDArray[np.float32]:
+    bounded = np.clip(rates, 1e-3, 1.0 - 1e-3)
+    return np.log(bounded / (1.0 - bounded)).astype(np.float32)
+
+
 def _click_rates(
-    texts: NDArray[np.int32], requests: NDArray[np.int64], acted_on: NDArray[np.bool_]
+    items: NDArray[np.int32], requests: NDArray[np.int64], acted_on: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Count how often a candidate was shown and acted on in earlier requests.
 
@@ -98,18 +119,17 @@ def _click_rates(
         float32 (n_candidates,): smoothed log odds.
     """
     overall = float(acted_on.mean()) if len(acted_on) else 0.0
-    order = np.lexsort((requests, texts))
-    sorted_texts, actions = texts[order], acted_on[order].astype(np.float64)
-    starts = np.flatnonzero(np.r_[True, sorted_texts[1:] != sorted_texts[:-1]])
+    order = np.lexsort((requests, items))
+    ordered, actions = items[order], acted_on[order].astype(np.float64)
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     lengths = np.diff(np.r_[starts, len(order)])
     shows = np.arange(len(order)) - np.repeat(starts, lengths)
     before = np.cumsum(actions) - actions
     before -= np.repeat(before[starts], lengths)
     rate = np.empty(len(order))
     rate[order] = (before + _PRIOR_SHOWS * overall) / (shows + _PRIOR_SHOWS)
-    rate = np.clip(rate, 1e-3, 1.0 - 1e-3)
-    rate[texts < 0] = np.clip(overall, 1e-3, 1.0 - 1e-3)
-    return np.log(rate / (1.0 - rate)).astype(np.float32)
+    rate[items < 0] = overall
+    return _log_odds(rate)
 
 
 def _padded(values: NDArray[np.generic], places: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -117,4 +137,4 @@ def _padded(values: NDArray[np.generic], places: NDArray[np.int64]) -> NDArray[n
 
 
 def _some(past: Past, rows: list[int]) -> Past:
-    return Past(past.texts[rows], past.types[rows], past.ages[rows])
+    return Past(past.rows[rows], past.types[rows], past.ages[rows])

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from recsys.features.models import ItemSource, ScoringBatch
 from recsys.interest.catalogue import extend
-from recsys.interest.parts import Known, Parts, joined
+from recsys.interest.parts import Parts, make_known
 from recsys.interest.scoring import COLUMNS, score_batch
+from recsys.interest.stored_vectors import joined
 
 
 class FittedInterest:
@@ -34,10 +35,10 @@ class FittedInterest:
         """Score every candidate.
 
         Returns:
-            float32 (n_candidates, 6), columns as in `columns`; NaN where nothing can be said.
+            float32 (n_candidates, 7), columns as in `columns`; NaN where nothing can be said.
         """
         parts = self.parts
-        return score_batch(batch, parts.known.versions, parts.known.texts, parts.head)
+        return score_batch(batch, parts.known, parts.head)
 
     def refresh(self) -> None:
         """Take in version rows that the catalogue has gained; only texts never seen are encoded."""
@@ -45,12 +46,12 @@ class FittedInterest:
             return
         with self._growing:
             parts, known = self.parts, self.parts.known
-            growth = extend(known.versions, known.hashes, self.items, parts.fields)
+            growth = extend(known.versions, known.hashes, self.items, parts.template)
             texts = known.texts
             if growth.new_texts and parts.encoder is not None:
                 vectors = parts.encoder.encode(growth.new_texts)
-                texts = joined(texts, parts.projection.table(*vectors))
-            grown = Known(growth.versions, growth.hashes, texts)
+                texts = joined([texts, parts.projection.table(*vectors)])
+            grown = make_known(growth.versions, growth.hashes, texts, parts.numbers)
             self.parts = dataclasses.replace(parts, known=grown)
 
     def item_vectors(self) -> NDArray[np.float32]:

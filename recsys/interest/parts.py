@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.interest.catalogue import VersionTable
-from recsys.interest.scoring import Head, TextTable
+from recsys.interest.catalogue import Template, VersionTable
+from recsys.interest.stored_vectors import Head, NumberTraits, TextTable
+from recsys.interest.text import text_hash
 
 Vectors = NDArray[np.float32]
+
+#: Directions in which plain similarities are taken.
+PLAIN_SIZE: Final = 128
 
 
 class TextVectors(Protocol):
     """Turns texts into vectors both ways."""
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        """Encode texts: as pretrained and as tuned, each (n, encoder_size) of unit length."""
+    def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
+        """Encode texts: as pretrained and as tuned, each (n, n_parts, encoder_size).
+
+        A part is of unit length, or zero where it has no words.
+        """
         ...
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -33,12 +40,13 @@ class Projection:
     """How encoder vectors become what is stored of a text.
 
     Args:
-        centre: (encoder_size,): mean of the catalogue, taken off every vector.
-        directions: (k, encoder_size): main directions of the catalogue.
-        project: (size, encoder_size), `value` (2, size), `appeal` (encoder_size,): of the towers;
+        centre: (n_parts, encoder_size): means of the catalogue, taken off every part that is there.
+        directions: (k, n_parts * encoder_size): main directions of the catalogue, strongest first.
+        project: (size, k), `value` (2, size), `appeal` (k,), `taste` (n_traits, k): of the towers;
             None before the first fit.
         value: See `project`.
         appeal: See `project`.
+        taste: See `project`.
     """
 
     centre: Vectors
@@ -46,27 +54,32 @@ class Projection:
     project: Vectors | None = None
     value: Vectors | None = None
     appeal: Vectors | None = None
+    taste: Vectors | None = None
 
     def table(self, pretrained: Vectors, tuned: Vectors) -> TextTable:
         """Project texts.
 
         Args:
-            pretrained: (n, encoder_size)
-            tuned: (n, encoder_size)
+            pretrained: (n, n_parts, encoder_size)
+            tuned: (n, n_parts, encoder_size)
 
         Returns:
             What is stored of them.
         """
-        plain = unit((pretrained - self.centre) @ self.directions.T)
-        if self.project is None or self.value is None or self.appeal is None:
+        plain = unit(flat(pretrained, self.centre) @ self.directions[:PLAIN_SIZE].T)
+        if self.project is None or self.value is None or self.appeal is None or self.taste is None:
             n = len(plain)
             empty = np.zeros((n, 2), dtype=np.float32)
-            return TextTable(plain, np.zeros((n, 0), np.float32), empty, empty[:, 0])
-        centred = tuned - self.centre
-        points = unit(centred @ self.project.T)
-        values: Vectors = (points @ self.value.T).astype(np.float32)
-        appeal: Vectors = (centred @ self.appeal).astype(np.float32)
-        return TextTable(plain, points, values, appeal)
+            return TextTable(plain, empty[:, :0], empty, empty[:, 0], empty[:, :0])
+        vectors = flat(tuned, self.centre) @ self.directions.T
+        points = unit(vectors @ self.project.T)
+        return TextTable(
+            plain,
+            points,
+            (points @ self.value.T).astype(np.float32),
+            (vectors @ self.appeal).astype(np.float32),
+            (vectors @ self.taste.T).astype(np.float32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +87,18 @@ class Known:
     """Everything that grows with the catalogue; replaced as one.
 
     Args:
-        versions: Text and item of each version row.
+        versions: Text, item and numbers of each version row.
         hashes: Text row by hash.
         texts: Vectors of each text.
+        number_traits: float32 (n_versions, n): traits of each version's numbers.
+        rates: float32 (n_versions,): log odds that the item is acted on when shown.
     """
 
     versions: VersionTable
     hashes: dict[bytes, int]
     texts: TextTable
+    number_traits: Vectors
+    rates: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +106,58 @@ class Parts:
     """All of a fitted model but the catalogue.
 
     Args:
-        fields: Attributes that become text.
+        template: How attributes are read.
         known: What is stored so far.
         projection: From encoder vectors to stored ones.
         head: Scalars of the towers; None before the first fit.
+        numbers: From an item's numbers to traits; None before the first fit.
         encoder: Encodes new texts; None where no item has text.
     """
 
-    fields: tuple[str, ...]
+    template: Template
     known: Known
     projection: Projection
     head: Head | None = None
+    numbers: NumberTraits | None = None
     encoder: TextVectors | None = None
+
+
+def make_known(
+    versions: VersionTable,
+    hashes: dict[bytes, int],
+    texts: TextTable,
+    numbers: NumberTraits | None,
+) -> Known:
+    """Describe the versions of a catalogue.
+
+    Returns:
+        What scores are made of.
+    """
+    if numbers is None:
+        nothing = np.zeros((len(versions), 0), dtype=np.float32)
+        return Known(versions, hashes, texts, nothing, np.zeros(len(versions), dtype=np.float32))
+    places = {key.tobytes(): place for place, key in enumerate(numbers.item_keys)}
+    by_item = np.full(len(versions.item_numbers), len(places), dtype=np.int64)
+    for item_id, number in versions.item_numbers.items():
+        by_item[number] = places.get(text_hash(item_id), len(places))
+    rates = numbers.rates[by_item[versions.items]]
+    return Known(versions, hashes, texts, numbers.traits(versions.numbers), rates)
+
+
+def flat(vectors: Vectors, centre: Vectors) -> Vectors:
+    """Put the parts of texts side by side.
+
+    Args:
+        vectors: (n, n_parts, encoder_size); a part without words is zero.
+        centre: (n_parts, encoder_size)
+
+    Returns:
+        (n, n_parts * encoder_size): centred, missing parts zero, about unit length.
+    """
+    there = (vectors != 0.0).any(axis=2, keepdims=True)
+    centred = (vectors - centre) * there / np.sqrt(vectors.shape[1])
+    found: Vectors = centred.reshape(len(vectors), -1).astype(np.float32)
+    return found
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:
@@ -112,17 +169,3 @@ def unit(vectors: NDArray[np.floating]) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Vectors = (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
     return scaled
-
-
-def joined(first: TextTable, second: TextTable) -> TextTable:
-    """Put texts behind one another.
-
-    Returns:
-        A table of both.
-    """
-    return TextTable(
-        np.concatenate([first.plain, second.plain]),
-        np.concatenate([first.points, second.points]),
-        np.concatenate([first.values, second.values]),
-        np.concatenate([first.appeal, second.appeal]),
-    )

@@ -22,15 +22,16 @@ N_TYPES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Items of the past as text rows; one row per request.
+    """Items of the past; one row per request.
 
     Args:
-        texts: int32 (n_requests, n): -1: padding, an item without text, or not of this kind.
+        rows: int32 (n_requests, n): version rows; -1: padding, an item without text, or not of this
+            kind.
         types: int64 (n_requests, n): event type, 0 to N_TYPES - 1.
         ages: int64 (n_requests, n): age bucket, 0 to N_AGES - 1.
     """
 
-    texts: NDArray[np.int32]
+    rows: NDArray[np.int32]
     types: NDArray[np.int64]
     ages: NDArray[np.int64]
 
@@ -46,26 +47,34 @@ def read_past(liked: Histories, shown: Histories, versions: VersionTable) -> tup
     Returns:
         What was liked, and what was passed over.
     """
-    liked_items = _look_up(versions.items, liked.versions)
-    shown_items = _look_up(versions.items, shown.versions)
+    liked_items = look_up(versions.items, liked.versions)
+    shown_items = look_up(versions.items, shown.versions)
     acted_on = (shown_items[:, :, None] == liked_items[:, None, :]).any(axis=2)
-    passed_over = np.where(acted_on, -1, _look_up(versions.texts, shown.versions))
+    passed_over = np.where(acted_on, np.int32(-1), speaking(shown.versions, versions))
     return (
-        Past(_look_up(versions.texts, liked.versions), _types(liked), _ages(liked)),
+        Past(speaking(liked.versions, versions), _types(liked), _ages(liked)),
         Past(passed_over, _types(shown), _ages(shown)),
     )
 
 
-def text_rows(version_rows: NDArray[np.int32], versions: VersionTable) -> NDArray[np.int32]:
-    """Look up texts.
+def speaking(version_rows: NDArray[np.int32], versions: VersionTable) -> NDArray[np.int32]:
+    """Keep version rows that have text.
 
     Returns:
         int32, shape of `version_rows`; -1 where there is none.
     """
-    return _look_up(versions.texts, version_rows)
+    found: NDArray[np.int32] = np.where(
+        look_up(versions.texts, version_rows) >= 0, version_rows, np.int32(-1)
+    ).astype(np.int32)
+    return found
 
 
-def _look_up(table: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+def look_up(table: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Read a column of a version table.
+
+    Returns:
+        int32, shape of `rows`; -1 for rows that it does not have.
+    """
     if not len(table):
         return np.full(rows.shape, -1, dtype=np.int32)
     known = (rows >= 0) & (rows < len(table))

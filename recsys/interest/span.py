@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from recsys.config import InterestConfig
 from recsys.features.models import FitView, ItemSource
 from recsys.interest.bench import Bench, set_up
-from recsys.interest.catalogue import extend, no_versions
+from recsys.interest.catalogue import extend, no_template, no_versions
 from recsys.interest.examples import build_examples
-from recsys.interest.fit import MIN_EXAMPLES, Fit, Tuning, fit_towers, tune_encoder
+from recsys.interest.fit import MIN_EXAMPLES, Catalogue, Fit, fit_towers, tune_encoder
 from recsys.interest.fitted import FittedInterest
 from recsys.interest.journal import Journal
-from recsys.interest.parts import Known, Parts, Projection
-from recsys.interest.scoring import Head, TextTable
+from recsys.interest.parts import Parts, Projection, make_known
+from recsys.interest.stored_vectors import Head, NumberTraits, TextTable, joined
+from recsys.interest.text import HASH_BYTES, text_hash
 from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
 
 EMBEDDING_SIZE = 64
@@ -61,12 +62,15 @@ def fit_span(
         return _silent(view.items)
     first = bench.net is None
     if bench.net is None:
-        net = InterestNet(bench.directions[:EMBEDDING_SIZE], view.type_grades)
+        n_numbers = bench.versions.numbers.shape[1]
+        kept = np.eye(EMBEDDING_SIZE, len(bench.directions), dtype=np.float32)
+        net = InterestNet(kept, view.type_grades, n_numbers)
     else:
         net = copy.deepcopy(bench.net)
     encoder = bench.encoder.untuned() if first else bench.encoder
     bench = dataclasses.replace(bench, encoder=encoder, net=net.to(encoder.device))
     examples = build_examples(view, bench.versions)
+    bench.rates = examples.rates
     if len(examples) < MIN_EXAMPLES:
         _log.warning(
             "too few lists to fit the text-interest model on",
@@ -82,12 +86,12 @@ def fit_span(
 
 
 def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:
-    device = bench.encoder.device
-    vectors = bench.tuned - bench.centre
-    fit_towers(fit, vectors, device)
+    catalogue = Catalogue(
+        bench.versions, bench.part_rows, bench.tuned, bench.centre, bench.directions
+    )
+    fit_towers(fit, catalogue, bench.encoder.device)
     if first and len(bench.encoder.tuned):
-        tuning = Tuning(bench.encoder, bench.activations, vectors, bench.centre)
-        bench.tuned = tune_encoder(fit, tuning) + bench.centre
+        bench.tuned = tune_encoder(fit, catalogue, bench.encoder, bench.activations)
 
 
 def _taken_over(
@@ -100,7 +104,7 @@ def _taken_over(
 
 def _finished(bench: Bench, items: ItemSource) -> FittedInterest:
     projection = Projection(bench.centre, bench.directions)
-    head = None
+    head = numbers = None
     if bench.net is not None:
         net = bench.net.eval()
         projection = dataclasses.replace(
@@ -108,13 +112,34 @@ def _finished(bench: Bench, items: ItemSource) -> FittedInterest:
             project=_array(net.project.weight),
             value=_array(net.value.weight),
             appeal=_array(net.appeal.weight)[0],
+            taste=_array(net.taste.project.weight),
         )
-        head = _head(net)
-    known = Known(bench.versions, bench.hashes, projection.table(bench.pretrained, bench.tuned))
-    parts = Parts(bench.fields, known, projection, head, bench)
+        head, numbers = _head(net), _number_traits(bench, net)
+    texts = [projection.table(*vectors) for vectors in bench.passes()]
+    known = make_known(bench.versions, bench.hashes, joined(texts), numbers)
+    parts = Parts(bench.template, known, projection, head, numbers, bench)
     fitted = BenchedInterest(items, parts)
     fitted.bench = bench
     return fitted
+
+
+def _number_traits(bench: Bench, net: InterestNet) -> NumberTraits:
+    inner = outer = np.zeros((0, 0), dtype=np.float32)
+    inner_bias = outer_bias = np.zeros(0, dtype=np.float32)
+    taste = net.taste
+    if taste.inner is not None and taste.outer is not None:
+        inner, inner_bias = _array(taste.inner.weight), _array(taste.inner.bias)
+        outer, outer_bias = _array(taste.outer.weight), _array(taste.outer.bias)
+    keys = b"".join(text_hash(item_id) for item_id in bench.versions.item_numbers)
+    return NumberTraits(
+        stretch=_array(net.taste.stretch.exp()),
+        inner=inner,
+        inner_bias=inner_bias,
+        outer=outer,
+        outer_bias=outer_bias,
+        item_keys=np.frombuffer(keys, dtype=np.uint8).reshape(-1, HASH_BYTES),
+        rates=bench.rates,
+    )
 
 
 def _head(net: InterestNet) -> Head:
@@ -124,18 +149,23 @@ def _head(net: InterestNet) -> Head:
         shrinkage=_array(torch.nn.functional.softplus(net.shrinkage)),
         type_bias=_array(net.type_bias),
         age_bias=_array(net.age_bias),
+        # In the order of the pasts: liked, passed over.
+        taste_weights=_array(net.taste.log_weights.exp()),
+        ridge=_array(net.taste.log_ridge.exp().reshape(1)),
+        scale=_array(net.taste.log_scale.exp().reshape(1)),
+        constant=_array(net.taste.log_constant.exp().reshape(1)),
+        expected=_array(net.taste.expected),
     )
 
 
 def _silent(items: ItemSource) -> FittedInterest:
     _log.warning("no item has text: the columns of the text-interest model stay missing")
     nothing = np.zeros((0, 0), dtype=np.float32)
-    known = Known(
-        extend(no_versions(), {}, items, ()).versions,
-        {},
-        TextTable(nothing, nothing, nothing, np.zeros(0, dtype=np.float32)),
-    )
-    return FittedInterest(items, Parts((), known, Projection(nothing.ravel(), nothing)))
+    template = no_template()
+    versions = extend(no_versions(template), {}, items, template).versions
+    texts = TextTable(nothing, nothing, nothing, nothing.ravel(), nothing)
+    known = make_known(versions, {}, texts, None)
+    return FittedInterest(items, Parts(template, known, Projection(nothing, nothing)))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

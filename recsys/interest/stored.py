@@ -63,11 +63,13 @@ class StoredEncoder:
         """Whether a text needed the encoder so far."""
         return self._encoder is not None
 
-    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Encode texts.
+    def encode(
+        self, texts: Sequence[tuple[str, ...]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Encode texts, each in its parts.
 
         Returns:
-            As pretrained and as tuned, each (n, encoder_size) of unit length.
+            As pretrained and as tuned, each (n, n_parts, encoder_size).
         """
         from recsys.interest.activations import encode_both
 

@@ -1,4 +1,9 @@
-"""Items become text: which attributes speak, in which order, and how they are joined."""
+"""Items become text: which attributes speak, in which order, and how they become parts.
+
+Each field is a text of its own, encoded by itself: a user may care for the director and not for the
+plot, and an encoder that reads both at once gives one vector in which neither can be told apart.
+Values that come back (a genre, a name) are encoded once.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,8 @@ _SAMPLE: Final = 2_000
 #: Longer texts are cut before they are tokenised; an encoder reads at most 512 tokens.
 _MAX_CHARACTERS: Final = 2_000
 HASH_BYTES: Final = 16
+#: An item's vector is as long as this many vectors of the encoder, at most.
+MOST_PARTS: Final = 6
 _HEADLINE: Final = re.compile(r"(^|_)(title|name|headline|subject|caption)($|_)", re.IGNORECASE)
 _NOT_TEXT_NAME: Final = re.compile(
     r"(^|_)(id|ids|uuid|guid|url|urls|uri|link|image|images|img|photo|path|sku|isbn|ean|hash|key|slug"
@@ -66,8 +73,40 @@ def choose_fields(items: ItemSource, named: tuple[str, ...] = ()) -> tuple[str, 
     return tuple(sorted(found, key=lambda name: _place(name, counts[name])))
 
 
+def part_fields(fields: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Divide fields into the parts that are encoded one by one.
+
+    Args:
+        fields: In order.
+
+    Returns:
+        One field each; where there are more than `MOST_PARTS`, the first ones after the headlines,
+        which are the shortest, share a part.
+    """
+    n_shared = len(fields) - MOST_PARTS + 1
+    if n_shared <= 1:
+        return tuple((name,) for name in fields)
+    n_headlines = sum(1 for name in fields[: MOST_PARTS - 2] if _HEADLINE.search(name))
+    shared = fields[n_headlines : n_headlines + n_shared]
+    before, after = fields[:n_headlines], fields[n_headlines + n_shared :]
+    return (*((name,) for name in before), shared, *((name,) for name in after))
+
+
+def item_parts(attributes: Attributes, parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Turn an item's fields into text.
+
+    Args:
+        attributes: Of one version.
+        parts: Attribute names of each part.
+
+    Returns:
+        One text per part, for example `Heat`, `crime, drama`; empty where nothing has words.
+    """
+    return tuple(item_text(attributes, fields) for fields in parts)
+
+
 def item_text(attributes: Attributes, fields: Iterable[str]) -> str:
-    """Join an item's fields.
+    """Join some fields of an item.
 
     Args:
         attributes: Of one version.
@@ -80,13 +119,13 @@ def item_text(attributes: Attributes, fields: Iterable[str]) -> str:
     return ". ".join(part for part in parts if part)[:_MAX_CHARACTERS]
 
 
-def text_hash(text: str) -> bytes:
-    """Identify a text.
+def text_hash(*parts: str) -> bytes:
+    """Identify a text, or one in several parts.
 
     Returns:
         HASH_BYTES bytes; equal texts have equal ones.
     """
-    return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+    return xxhash.xxh3_128_digest("\0".join(parts).encode("utf-8", "surrogatepass"))
 
 
 def _words(value: AttributeValue) -> list[str]:

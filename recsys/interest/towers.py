@@ -2,14 +2,15 @@
 
 A candidate attends to what the user liked and, apart, to what they passed over. Of each it takes
 the mean similarity and the attended one, where an item of the past weighs by what it is, what was
-done with it and how long ago. The four numbers add up to the interest. An item's appeal to
-everybody is a linear reading of its text.
+done with it and how long ago. The four numbers, and a regression on the whole past (`taste`), add
+up to the interest. An item's appeal to everybody is a linear reading of its text.
 
 Source: din
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recsys.interest.reading import N_AGES, N_TYPES
+from recsys.interest.taste import TEXT_TRAITS, Taste
 
 _LOWEST = -1e4
 #: Sharper attention than this only ever picks one item.
@@ -42,13 +44,48 @@ class PastBatch:
     ages: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """The distinct items of a batch.
+
+    Args:
+        vectors: (n, vector_size), centred.
+        numbers: (n, n_numbers)
+        rates: (n,): log odds that the item is acted on when shown.
+    """
+
+    vectors: torch.Tensor
+    numbers: torch.Tensor
+    rates: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedItems:
+    """Items as the towers see them.
+
+    Args:
+        points: (n, size), unit length.
+        values: (n, 2): log weight as a liked and as a passed-over item.
+        appeal: (n,)
+        traits: (n, n_traits)
+        rates: (n,)
+    """
+
+    points: torch.Tensor
+    values: torch.Tensor
+    appeal: torch.Tensor
+    traits: torch.Tensor
+    rates: torch.Tensor
+
+
 class InterestNet(nn.Module):
     """Maps item vectors to an interest space and scores candidates against a past.
 
     Args:
-        directions: float32 (embedding_size, encoder_size): where the projection starts; principal
+        directions: float32 (embedding_size, vector_size): where the projection starts; principal
             directions of the catalogue keep its similarities.
         type_grades: float32 (n_types,): how much each event type says.
+        n_numbers: Numbers of an item.
         dropout: Of item vectors and of items of the past.
     """
 
@@ -56,14 +93,15 @@ class InterestNet(nn.Module):
         self,
         directions: NDArray[np.float32],
         type_grades: NDArray[np.float32],
+        n_numbers: int = 0,
         dropout: tuple[float, float] = (0.2, 0.1),
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout[0])
         self.past_dropout = dropout[1]
-        size, encoder_size = directions.shape
-        self.project = nn.Linear(encoder_size, size, bias=False)
-        self.appeal = nn.Linear(encoder_size, 1, bias=False)
+        size, vector_size = directions.shape
+        self.project = nn.Linear(vector_size, size, bias=False)
+        self.appeal = nn.Linear(vector_size, 1, bias=False)
         self.value = nn.Linear(size, 2, bias=False)
         self.mix = nn.Parameter(torch.tensor([3.0, 1.0, -3.0, -1.0]))
         self.log_temperature = nn.Parameter(torch.full((2,), math.log(5.0)))
@@ -71,6 +109,7 @@ class InterestNet(nn.Module):
         self.type_bias = nn.Parameter(torch.from_numpy(_type_bias(type_grades)))
         self.age_bias = nn.Parameter(torch.zeros(2, N_AGES))
         self.click_rate = nn.Parameter(torch.tensor(1.0))
+        self.taste = Taste(directions[:TEXT_TRAITS], n_numbers)
         with torch.no_grad():
             self.project.weight.copy_(torch.from_numpy(directions))
             self.appeal.weight.zero_()
@@ -81,26 +120,28 @@ class InterestNet(nn.Module):
         """Dimensions of the interest space."""
         return int(self.project.out_features)
 
-    def items(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def items(self, items: ItemBatch) -> PlacedItems:
         """Place items.
 
         Args:
-            vectors: (n, encoder_size), centred.
+            items: Distinct items.
 
         Returns:
-            Points (n, size) of unit length, values (n, 2) as a liked and as a passed-over item,
-            appeal (n,).
+            Where they are.
         """
-        vectors = self.dropout(vectors)
+        vectors = self.dropout(items.vectors)
         points = nn.functional.normalize(self.project(vectors), dim=-1)
-        return points, self.value(points), self.appeal(vectors).squeeze(-1)
+        return PlacedItems(
+            points=points,
+            values=self.value(points),
+            appeal=self.appeal(vectors).squeeze(-1),
+            traits=self.taste.traits(vectors, items.numbers),
+            rates=items.rates,
+        )
 
     def interest(
-        self,
-        placed: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        candidates: torch.Tensor,
-        pasts: tuple[PastBatch, PastBatch],
-    ) -> torch.Tensor:
+        self, placed: PlacedItems, candidates: torch.Tensor, pasts: tuple[PastBatch, PastBatch]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score candidates against what was liked and what was passed over.
 
         Args:
@@ -109,35 +150,40 @@ class InterestNet(nn.Module):
             pasts: Liked, passed over.
 
         Returns:
-            (n, width).
+            By attention and by taste, each (n, width).
         """
-        points, values, _ = placed
+        if self.training:
+            pasts = (self._thinned(pasts[0]), self._thinned(pasts[1]))
         # Not `points[candidates]`: the backward pass of `embedding` is many times faster on CPU.
-        near = nn.functional.embedding(candidates, points)
-        scores = torch.zeros_like(candidates, dtype=points.dtype)
+        near = nn.functional.embedding(candidates, placed.points)
+        scores = torch.zeros_like(candidates, dtype=near.dtype)
         for side, past in enumerate(pasts):
-            mean, attended = self._side(near, points, values, (side, past))
+            mean, attended = self._side(near, placed, (side, past))
             scores = scores + self.mix[2 * side] * mean + self.mix[2 * side + 1] * attended
-        return scores
+        liked, passed_over = ((past.rows, past.known.float()) for past in pasts)
+        described = (placed.traits, placed.rates)
+        return scores, self.taste(described, candidates, (liked, passed_over))
+
+    def _thinned(self, past: PastBatch) -> PastBatch:
+        kept = torch.rand(past.known.shape, device=past.known.device) > self.past_dropout
+        return dataclasses.replace(past, known=past.known & kept)
 
     def _side(
         self,
         candidates: torch.Tensor,
-        points: torch.Tensor,
-        values: torch.Tensor,
+        placed: PlacedItems,
         what: tuple[int, PastBatch],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         side, past = what
-        known = past.known
-        if self.training:
-            known = known & (torch.rand(known.shape, device=known.device) > self.past_dropout)
-        mask = known[:, None, :].float()
-        log_weight = _read(values[:, side], past.rows) + _read(self.age_bias[side], past.ages)
+        mask = past.known[:, None, :].float()
+        log_weight = _read(placed.values[:, side], past.rows) + _read(
+            self.age_bias[side], past.ages
+        )
         if side == 0:
             log_weight = log_weight + _read(self.type_bias, past.types)
         log_weight = log_weight[:, None, :]
         similarity = torch.einsum(
-            "nch,nmh->ncm", candidates, nn.functional.embedding(past.rows, points)
+            "nch,nmh->ncm", candidates, nn.functional.embedding(past.rows, placed.points)
         )
         total = (similarity * torch.exp(log_weight) * mask).sum(-1)
         mean = total / (mask.sum(-1) + nn.functional.softplus(self.shrinkage[side]))

@@ -7,15 +7,16 @@ import dataclasses
 import numpy as np
 from interest_world import batch_of, histories, topic_items, topic_view
 
-from recsys.interest.catalogue import extend, no_versions
+from recsys.interest.catalogue import Template, extend, no_versions
 from recsys.interest.examples import build_examples
+from recsys.interest.numbers import no_scale
 from recsys.interest.reading import read_past
 
-FIELDS = ("title", "tags")
+TEMPLATE = Template((("title",), ("tags",)), no_scale())
 
 
 def catalogue(items):
-    return extend(no_versions(), {}, items, FIELDS).versions
+    return extend(no_versions(TEMPLATE), {}, items, TEMPLATE).versions
 
 
 def test_what_was_acted_on_is_not_passed_over_even_in_another_version():
@@ -24,8 +25,8 @@ def test_what_was_acted_on_is_not_passed_over_even_in_another_version():
     versions = catalogue(items)
     # Row 5 is a later version of the item of row 1.
     liked, passed_over = read_past(histories([[5]], 2), histories([[1, 2, 3]], 4), versions)
-    assert liked.texts[0].tolist() == [5, -1]
-    assert passed_over.texts[0].tolist() == [-1, 2, 3, -1]
+    assert liked.rows[0].tolist() == [5, -1]
+    assert passed_over.rows[0].tolist() == [-1, 2, 3, -1]
 
 
 def test_click_rates_come_from_earlier_lists_only(tmp_path):
@@ -69,4 +70,4 @@ def test_lists_of_different_lengths_are_padded(tmp_path):
     examples = build_examples(small, catalogue(items))
     assert examples.candidates.tolist() == [[0, 1, 2], [3, -1, -1]]
     assert examples.present.tolist() == [[True, True, True], [True, True, False]]
-    assert examples.liked.texts[0].max() == -1
+    assert examples.liked.rows[0].max() == -1

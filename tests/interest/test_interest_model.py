@@ -23,8 +23,9 @@ from recsys.config import InterestConfig
 from recsys.errors import BundleError, EncoderError
 from recsys.features.models import ItemVectors
 from recsys.interest.model import TextInterestModel
-from recsys.interest.reading import LIKED, SHOWN, read_past, text_rows
-from recsys.interest.towers import PastBatch
+from recsys.interest.parts import flat
+from recsys.interest.reading import LIKED, SHOWN, read_past
+from recsys.interest.towers import ItemBatch, PastBatch
 
 HELD_OUT = range(40, 80)
 
@@ -58,6 +59,7 @@ def test_similarities_need_no_fitting(unfitted, requests):
     scores = unfitted.score(batch_of(requests[0]))
     assert first_is_right(unfitted, requests, "text_liked_mean") > 0.8
     assert np.isnan(column(unfitted, scores, "text_interest")).all()
+    assert np.isnan(column(unfitted, scores, "text_taste")).all()
     assert np.isnan(column(unfitted, scores, "text_appeal")).all()
 
 
@@ -91,22 +93,31 @@ def test_numpy_scores_equal_those_of_the_torch_module(fitted, requests):
     batch, bench = batch_of(requests[0]), fitted.bench
     net = bench.net.eval()
     liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], bench.versions)
-    candidates = text_rows(batch.versions, bench.versions).reshape(60, 8)
+    candidates = torch.from_numpy(batch.versions.reshape(60, 8).astype(np.int64))
+    vectors = np.concatenate([tuned for _, tuned in bench.passes()])
+    items = ItemBatch(
+        vectors=torch.from_numpy(flat(vectors, bench.centre) @ bench.directions.T),
+        numbers=torch.from_numpy(bench.versions.numbers),
+        rates=torch.from_numpy(bench.rates[bench.versions.items]),
+    )
     with torch.no_grad():
-        placed = net.items(torch.from_numpy(bench.tuned - bench.centre))
+        placed = net.items(items)
         pasts = tuple(
             PastBatch(
-                torch.from_numpy(np.maximum(past.texts, 0).astype(np.int64)),
-                torch.from_numpy(past.texts >= 0),
+                torch.from_numpy(np.maximum(past.rows, 0).astype(np.int64)),
+                torch.from_numpy(past.rows >= 0),
                 torch.from_numpy(past.types),
                 torch.from_numpy(past.ages),
             )
             for past in (liked, passed_over)
         )
-        expected = net.interest(placed, torch.from_numpy(candidates.astype(np.int64)), pasts)
+        attended, taste = net.interest(placed, candidates, pasts)
     scores = fitted.score(batch)
-    assert np.allclose(column(fitted, scores, "text_interest"), expected.ravel(), atol=1e-4)
-    appeal = placed[2].numpy()[candidates.ravel()]
+    assert np.allclose(column(fitted, scores, "text_taste"), taste.ravel(), atol=1e-4)
+    assert np.allclose(
+        column(fitted, scores, "text_interest"), (attended + taste).ravel(), atol=1e-4
+    )
+    appeal = placed.appeal.numpy()[candidates.ravel()]
     assert np.allclose(column(fitted, scores, "text_appeal"), appeal, atol=1e-5)
 
 
@@ -148,7 +159,7 @@ def test_new_items_are_encoded_as_the_tuned_encoder_would_have(fitted, recipe, t
     assert np.isnan(model.score(batch_of([([80, 81], [1], [1])]))).all()
     model.refresh()
     model.refresh()
-    assert encoded == [["garlic bread recipe. oven, pasta"]]
+    assert encoded == [[("garlic bread recipe", "oven, pasta")]]
     scores = model.score(batch_of([([3, 80, 81, 82], [1, 5, 9], [1, 2, 5, 9])]))
     assert np.array_equal(scores[0], scores[1])
     assert np.isnan(scores[3]).all()
@@ -220,8 +231,8 @@ def test_a_newer_format_and_a_missing_file_are_refused(fitted, recipe, tmp_path)
         recipe.load(tmp_path, fitted.items)
     fitted.save(tmp_path)
     facts = json.loads((tmp_path / "interest.json").read_text())
-    (tmp_path / "interest.json").write_text(json.dumps({**facts, "format": 2}))
-    with pytest.raises(BundleError, match="format 2"):
+    (tmp_path / "interest.json").write_text(json.dumps({**facts, "format": 99}))
+    with pytest.raises(BundleError, match="format 99"):
         recipe.load(tmp_path, fitted.items)
 
 

@@ -1,0 +1,112 @@
+"""The arrays of a fitted model that scores are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The scalars of a fitted `InterestNet`.
+
+    Args:
+        mix: (4,): weight of liked mean, liked attended, passed-over mean, passed-over attended.
+        temperature: (2,)
+        shrinkage: (2,): imagined items of the past at which the candidate is neither near nor far.
+        type_bias: (N_TYPES,)
+        age_bias: (2, N_AGES)
+        taste_weights: (2,): of what was liked and passed over in the regression of a taste.
+        ridge: (1,): how strongly a taste is held at zero.
+        scale: (1,): of a taste's score.
+        constant: (1,): the trait that every item has.
+        expected: (2,): slope and intercept of what was to be expected, over log odds of the rate.
+    """
+
+    mix: Vector
+    temperature: Vector
+    shrinkage: Vector
+    type_bias: Vector
+    age_bias: Vector
+    taste_weights: Vector
+    ridge: Vector
+    scale: Vector
+    constant: Vector
+    expected: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """What is stored of each distinct text.
+
+    Args:
+        plain: float32 (n_texts, k): as the pretrained encoder sees it, centred, main directions,
+            unit length.
+        points: float32 (n_texts, size): in the fitted interest space, unit length.
+        values: float32 (n_texts, 2): log weight as an item of the past, liked and passed over.
+        appeal: float32 (n_texts,)
+        taste: float32 (n_texts, n_traits): directions that a taste is made of.
+    """
+
+    plain: Vector
+    points: Vector
+    values: Vector
+    appeal: Vector
+    taste: Vector
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberTraits:
+    """How an item's numbers become traits, and how often items are acted on.
+
+    Args:
+        stretch: (n_numbers,)
+        inner: (hidden, n_numbers): of the layer between; empty without numbers.
+        inner_bias: (hidden,)
+        outer: (n_bent, hidden)
+        outer_bias: (n_bent,)
+        item_keys: uint8 (n_items, HASH_BYTES): hashes of the item ids whose rate is known.
+        rates: (n_items + 1,): log odds of being acted on when shown; the last one is that of all.
+    """
+
+    stretch: Vector
+    inner: Vector
+    inner_bias: Vector
+    outer: Vector
+    outer_bias: Vector
+    item_keys: NDArray[np.uint8]
+    rates: Vector
+
+    def traits(self, numbers: Vector) -> Vector:
+        """Describe items by their numbers.
+
+        Returns:
+            float32 (n, n_numbers + n_bent); (n, 0) without numbers.
+        """
+        if not len(self.stretch):
+            return np.zeros((len(numbers), 0), dtype=np.float32)
+        bent = np.maximum(numbers @ self.inner.T + self.inner_bias, 0.0) @ self.outer.T
+        found: Vector = np.concatenate([numbers * self.stretch, bent + self.outer_bias], axis=1)
+        return found.astype(np.float32)
+
+
+def joined(tables: Sequence[TextTable]) -> TextTable:
+    """Put texts behind one another.
+
+    Returns:
+        A table of all.
+    """
+    return TextTable(
+        *(
+            np.concatenate([getattr(table, name) for table in tables])
+            for name in TextTable.__slots__
+        )
+    )

@@ -76,6 +76,12 @@ class SplitConfig(Section):
     negatives: int = Field(
         default=20, ge=1, description="negatives drawn per positive where a log has no impressions"
     )
+    popular_negatives: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the negatives that is drawn by popularity, the others evenly",
+    )
     max_slates: int = Field(
         default=50_000, ge=100, description="lists made at most where a log has no impressions"
     )

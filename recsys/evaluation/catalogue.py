@@ -19,8 +19,6 @@ from recsys.features.actions import EncodedLog
 from recsys.features.slates import Slates
 from recsys.training.labels import LabelledSlates, grade_of
 
-_NEVER = np.iinfo(np.int64).max
-
 
 @dataclass(frozen=True, slots=True)
 class Baskets:
@@ -74,20 +72,6 @@ def find_baskets(log: EncodedLog, labels: LabelsConfig, after: int) -> Baskets:
         grades=grades[order][kept],
         offsets=np.append(starts, len(kept)).astype(np.int64),
     )
-
-
-def known_since(log: EncodedLog) -> NDArray[np.int64]:
-    """Find when each item was first named by any event.
-
-    Returns:
-        int64 (n_items,): microseconds; the latest instant there is for an item that no event names.
-    """
-    since = np.full(len(log.items.ids), _NEVER, dtype=np.int64)
-    owners, visible, _ = log.items.version_table()
-    np.minimum.at(since, owners, visible)
-    there = log.actions.items >= 0
-    np.minimum.at(since, log.actions.items[there], log.actions.visible[there])
-    return since
 
 
 class Catalogue:

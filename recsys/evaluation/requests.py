@@ -10,11 +10,12 @@ import numpy as np
 from recsys.bundle.contents import SplitTimes
 from recsys.config import Config
 from recsys.errors import TrainingError
-from recsys.evaluation.catalogue import Catalogue, find_baskets, known_since
+from recsys.evaluation.catalogue import Catalogue, find_baskets
 from recsys.evaluation.translating import baskets_of, lists_of
 from recsys.features.actions import EncodedLog
 from recsys.training.dataset import Dataset
 from recsys.training.labels import LabelledSlates
+from recsys.training.negatives import known_since
 
 
 class TestRequests(Protocol):

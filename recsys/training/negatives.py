@@ -1,13 +1,14 @@
 """Slates for logs without impressions: what was done, among items that could have been.
 
-Negatives are drawn half in proportion to how often an item had been acted on so far and half evenly
-over the items seen so far. Popular items are then neither free of blame nor all of it (the even
-half), and the ranker does not learn that whatever is popular is a negative (the proportional half
-alone would teach that). Only the past is drawn from: an item is no candidate before its first
-event.
+Negatives are drawn in part in proportion to how often an item had been acted on so far, and for the
+rest evenly over all items known so far. Only the past is drawn from: an item is no candidate before
+its first event. An item that was acted on before any event had named it is no candidate either: no
+request could have held it, and a ranker would learn that what has no past is always wanted.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,22 @@ from recsys.config import LabelsConfig, SplitConfig
 from recsys.features.actions import EncodedLog
 from recsys.features.slates import Slates
 from recsys.training.labels import LabelledSlates, grade_of
+
+_NEVER = np.iinfo(np.int64).max
+
+
+def known_since(log: EncodedLog) -> NDArray[np.int64]:
+    """Find when each item was first named by any event.
+
+    Returns:
+        int64 (n_items,): microseconds; the latest instant there is for an item that no event names.
+    """
+    since = np.full(len(log.items.ids), _NEVER, dtype=np.int64)
+    owners, visible, _ = log.items.version_table()
+    np.minimum.at(since, owners, visible)
+    there = log.actions.items >= 0
+    np.minimum.at(since, log.actions.items[there], log.actions.visible[there])
+    return since
 
 
 def sampled_slates(
@@ -34,25 +51,28 @@ def sampled_slates(
     """
     actions = log.actions.where(log.actions.users >= 0)
     baskets = _baskets(actions.users, actions.occurred)
-    first_items = _distinct_so_far(actions.items)
+    since = known_since(log)
+    order = np.argsort(since, kind="stable").astype(np.int32)
+    past = _Past(actions.items, order, since[order], split.popular_negatives)
     by_type = np.array([grade_of(labels, name) for name in log.types.names], dtype=np.float32)
     chosen = _thinned(len(baskets) - 1, split.max_slates)
     users, as_of, items, grades = [], [], [], []
     for basket in chosen.tolist():
-        start, stop = int(baskets[basket]), int(baskets[basket + 1])
-        best = _best_grades(actions.items[start:stop], by_type[actions.types[start:stop]])
-        n_drawn = split.negatives * len(best)
-        drawn = _draw(actions.items, first_items, n_past=start, n=n_drawn, rng=rng)
+        rows = slice(int(baskets[basket]), int(baskets[basket + 1]))
+        instant = actions.occurred[rows.start]
+        known = since[actions.items[rows]] < instant
+        best = _best_grades(actions.items[rows][known], by_type[actions.types[rows]][known])
+        drawn = past.draw(rows.start, instant, split.negatives * len(best), rng)
         negatives = [item for item in drawn.tolist() if item not in best]
         if not negatives:
             continue
         slate = np.array([*best, *dict.fromkeys(negatives)], dtype=np.int32)
-        order = rng.permutation(len(slate))
+        shuffled = rng.permutation(len(slate))
         labelled = np.array([best.get(item, 0.0) for item in slate.tolist()], dtype=np.float32)
-        users.append(actions.users[start])
-        as_of.append(actions.occurred[start])
-        items.append(slate[order])
-        grades.append(labelled[order])
+        users.append(actions.users[rows.start])
+        as_of.append(instant)
+        items.append(slate[shuffled])
+        grades.append(labelled[shuffled])
     return LabelledSlates(_slates(users, as_of, items), _joined(grades), sampled=True)
 
 
@@ -80,15 +100,6 @@ def _baskets(users: NDArray[np.int32], instants: NDArray[np.int64]) -> NDArray[n
     return np.concatenate([[0], np.flatnonzero(changed) + 1, [len(users)]])
 
 
-def _distinct_so_far(items: NDArray[np.int32]) -> NDArray[np.int64]:
-    """List the row at which each item is first seen.
-
-    Returns:
-        int64 (n_items,): ascending rows.
-    """
-    return np.sort(np.unique(items, return_index=True)[1])
-
-
 def _thinned(n_baskets: int, most: int) -> NDArray[np.int64]:
     if n_baskets <= most:
         return np.arange(n_baskets)
@@ -102,17 +113,34 @@ def _best_grades(items: NDArray[np.int32], grades: NDArray[np.float32]) -> dict[
     return {item: grade for item, grade in best.items() if grade > 0}
 
 
-def _draw(
-    items: NDArray[np.int32],
-    first_rows: NDArray[np.int64],
-    *,
-    n_past: int,
-    n: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int32]:
-    if not n_past or not n:
-        return np.zeros(0, dtype=np.int32)
-    n_seen = int(np.searchsorted(first_rows, n_past))
-    by_count = items[rng.integers(0, n_past, size=n - n // 2)]
-    evenly = items[first_rows[rng.integers(0, n_seen, size=n // 2)]]
-    return np.concatenate([by_count, evenly])
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What negatives are drawn from.
+
+    Args:
+        acted_on: int32 (n_actions,): items of all actions, oldest first.
+        known: int32 (n_items,): all items in the order in which they became known.
+        known_at: int64 (n_items,): when they did.
+        popular: Share of the draws that is made from actions.
+    """
+
+    acted_on: NDArray[np.int32]
+    known: NDArray[np.int32]
+    known_at: NDArray[np.int64]
+    popular: float
+
+    def draw(
+        self, n_actions: int, instant: int, n: int, rng: np.random.Generator
+    ) -> NDArray[np.int32]:
+        """Draw items from before an instant, before which there were so many actions.
+
+        Returns:
+            int32: n items, one may come several times; none where nothing was known.
+        """
+        n_known = int(np.searchsorted(self.known_at, instant))
+        if not n_known or not n:
+            return np.zeros(0, dtype=np.int32)
+        n_popular = round(n * self.popular) if n_actions else 0
+        by_count = self.acted_on[rng.integers(0, max(n_actions, 1), size=n_popular)]
+        evenly = self.known[rng.integers(0, n_known, size=n - n_popular)]
+        return np.concatenate([by_count, evenly])

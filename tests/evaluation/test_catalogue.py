@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from recsys.config import LabelsConfig
-from recsys.evaluation.catalogue import Baskets, Catalogue, find_baskets, known_since
+from recsys.evaluation.catalogue import Baskets, Catalogue, find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
+from recsys.training.negatives import known_since
 
 LABELS = LabelsConfig(grades={"click": 2.0, "purchase": 5.0, "return": 0.0}, other=1.0)
 

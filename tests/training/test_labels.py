@@ -13,7 +13,7 @@ from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
 from recsys.training.labels import ATTRIBUTION_US, impression_slates
-from recsys.training.negatives import sampled_slates
+from recsys.training.negatives import known_since, sampled_slates
 from recsys.training.split import split_by_time
 
 
@@ -69,18 +69,42 @@ def test_only_lists_with_both_labels_teach_an_order() -> None:
     assert len(found.where(found.informative()).slates) == 1
 
 
-def test_negatives_are_items_that_had_been_seen_and_are_not_positives(world) -> None:
+def test_candidates_were_known_before_and_some_of_them_had_no_past(world) -> None:
     snapshot = snapshot_of(without_impressions(world.events))
     log = encode_log(snapshot)
     found = sampled_slates(log, LabelsConfig(), SplitConfig(), np.random.default_rng(1))
     assert found.sampled
     assert found.informative().all()
-    first_seen = np.full(len(log.items.ids), np.iinfo(np.int64).max)
-    np.minimum.at(first_seen, log.actions.items, log.actions.occurred)
     late = found.slates.spread(found.slates.as_of)
-    negative = found.grades == 0
-    assert (first_seen[found.slates.items][negative] <= late[negative]).all()
+    assert (known_since(log)[found.slates.items] < late).all()
+    first_action = np.full(len(log.items.ids), np.iinfo(np.int64).max)
+    np.minimum.at(first_action, log.actions.items, log.actions.occurred)
+    no_past = first_action[found.slates.items] >= late
+    assert no_past[found.grades > 0].any()
+    assert no_past[found.grades == 0].any()
     assert (np.diff(found.slates.as_of) >= 0).all()
+
+
+def test_what_no_event_had_named_before_is_no_candidate() -> None:
+    events = [done(at, item, "purchase") for at, item in ((1, "a"), (2, "b"), (3, "a"), (4, "c"))]
+    log = encode_log(snapshot_of([VisibleEvent(event, event.occurred_at) for event in events]))
+    split = SplitConfig(negatives=50)
+    found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(1))
+    assert [log.items.ids[row] for row in found.slates.items[found.grades > 0]] == ["a"]
+
+
+@pytest.mark.parametrize(("popular", "low", "high"), [(0.0, 0.4, 0.6), (1.0, 0.85, 0.95)])
+def test_negatives_follow_popularity_as_far_as_they_are_told(popular, low, high) -> None:
+    before = [done(at, "a" if at % 10 else "b", "purchase") for at in range(1, 1_000)]
+    later = [done(at, "c", "purchase") for at in range(1_000, 1_400)]
+    events = [VisibleEvent(event, event.occurred_at) for event in before + later]
+    log = encode_log(snapshot_of(events))
+    split = SplitConfig(negatives=1, popular_negatives=popular)
+    found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(1))
+    of_c = (found.slates.spread(found.slates.as_of) > 1_000) & (found.grades == 0)
+    drawn = np.array(log.items.ids)[found.slates.items[of_c]]
+    assert len(drawn) > 100
+    assert low < (drawn == "a").mean() < high
 
 
 def test_the_same_seed_draws_the_same_negatives(world) -> None:

@@ -147,6 +147,22 @@ class VariantConfig(Section):
     share: float = Field(gt=0, le=1)
 
 
+class TlsConfig(Section):
+    """Certificates of the server, in PEM files; read again when they change."""
+
+    certificate: str = Field(default="", description="chain of the server, relative to here")
+    key: str = Field(default="", description="of the certificate")
+    client_ca: str = Field(
+        default="", description="mutual TLS: callers must show a certificate of this authority"
+    )
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if bool(self.certificate) != bool(self.key) or (self.client_ca and not self.certificate):
+            raise PydanticCustomError("tls", "certificate and key belong together")
+        return self
+
+
 class ServingConfig(Section):
     """The gRPC server."""
 
@@ -177,6 +193,11 @@ class ServingConfig(Section):
     )
     shadow: str = Field(default="", description="version that answers requests for comparison")
     shadow_share: float = Field(default=0.1, ge=0, le=1, description="of the requests")
+    tls: TlsConfig = TlsConfig()
+    tokens_file: str = Field(
+        default="", description="who may call what; empty: everybody who reaches the port"
+    )
+    reflection: bool = Field(default=True, description="tell generic clients what there is")
     allow_insecure: bool = Field(
         default=False, description="listen beyond this machine, without encryption"
     )

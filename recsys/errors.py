@@ -145,3 +145,17 @@ class ServerError(RecsysError):
 
     def __init__(self, address: str, found: str, expected: str) -> None:
         super().__init__(f"server {address}: {found}; expected {expected}")
+
+
+class AuthenticationError(RecsysError):
+    """A call came without a token, or with an unknown one; the caller hears nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__("no valid token; expected metadata `authorization: Bearer TOKEN`")
+
+
+class ScopeError(RecsysError):
+    """A token does not allow what was asked."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token does not allow this; expected one with scope {scope}")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -25,6 +26,7 @@ from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
 from recsys.serving.admission import Gate
+from recsys.serving.authorization import AuthorizationInterceptor
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
@@ -36,6 +38,8 @@ from recsys.serving.observer import DEAF, Observer
 from recsys.serving.ranking_service import RankingService
 from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
+from recsys.serving.tls import server_credentials
+from recsys.serving.tokens import Tokens
 from recsys.v1 import (
     event_pb2,
     event_pb2_grpc,
@@ -60,6 +64,9 @@ _REFLECTIONS: Final = 2
 #: Calls beyond all threads that may wait for one, to be refused with a reason; gRPC refuses more.
 _BACKLOG: Final = 64
 _KEEPALIVE_MS: Final = 60_000
+#: How often clients may ask whether the server is there.
+_CLIENT_PING_MS: Final = 10_000
+_MAX_METADATA_BYTES: Final = 16 * 1024
 #: How often this process looks which bundle others have made the active one, in seconds.
 _FOLLOW_STORE_S: Final = 0.25
 
@@ -78,6 +85,7 @@ class Parts:
         follower: Gives events of other processes; the server closes it. None: there are none.
         is_shared: Whether other processes listen on the same port.
         clock_anchor: Of the clock.
+        folder: What paths of the configuration are relative to.
     """
 
     engine: RankingEngine
@@ -89,6 +97,7 @@ class Parts:
     follower: EventFollower | None = None
     is_shared: bool = False
     clock_anchor: tuple[int, int] = (0, 0)
+    folder: Path = Path()
 
 
 class RunningServer:
@@ -114,8 +123,9 @@ class RunningServer:
         self._switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
         self._switch.split(config.variants)
         self._shadow = _open_shadow(self._switch, config, parts.observer)
-        self._server = _make_server(config, parts.observer, is_shared=parts.is_shared)
-        self.address = _listen(self._server, config.host, port)
+        credentials = _credentials(config, parts.folder)
+        self._server = _make_server(config, parts)
+        self.address = _listen(self._server, config.host, port, credentials)
         self._commit = GroupCommit(
             self._switch,
             parts.writer,
@@ -161,6 +171,8 @@ class RunningServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if not config.reflection:
+            return
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             _Reflection(names, observer), server
@@ -222,6 +234,7 @@ def start_server(
             follower=follower,
             is_shared=is_shared,
             clock_anchor=anchor,
+            folder=workspace.folder,
         )
         return RunningServer(parts, config, config.port if port is None else port)
     except BaseException:
@@ -276,13 +289,18 @@ def _open_shadow(switch: EngineSwitch, config: ServingConfig, observer: Observer
 
 
 def _check_host(config: ServingConfig) -> None:
-    if config.allow_insecure or _is_loopback(config.host):
+    if config.tls.certificate or config.allow_insecure or _is_loopback(config.host):
         return
     problem = (
         f"serving.host: found {config.host!r}; expected an address of this machine alone, because"
-        " nothing is encrypted yet; serving.allow_insecure = true listens there all the same"
+        " nothing is encrypted without serving.tls; serving.allow_insecure = true listens there"
+        " all the same"
     )
     raise ConfigError("configuration", [problem])
+
+
+def _credentials(config: ServingConfig, folder: Path) -> grpc.ServerCredentials | None:
+    return server_credentials(config.tls, folder) if config.tls.certificate else None
 
 
 def _is_loopback(host: str) -> bool:
@@ -292,24 +310,37 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _make_server(config: ServingConfig, observer: Observer, *, is_shared: bool) -> grpc.Server:
+def _make_server(config: ServingConfig, parts: Parts) -> grpc.Server:
     n_threads = config.max_in_flight + 2 * config.max_streams + _CONTROL_THREADS
+    interceptors: list[grpc.ServerInterceptor] = [StatusInterceptor(parts.observer)]
+    if config.tokens_file:
+        tokens = Tokens(parts.folder / config.tokens_file)
+        interceptors.insert(0, AuthorizationInterceptor(tokens, parts.observer))
     return grpc.server(
         ThreadPoolExecutor(n_threads, thread_name_prefix="rpc"),
-        interceptors=(StatusInterceptor(observer),),
+        interceptors=interceptors,
         maximum_concurrent_rpcs=n_threads + _BACKLOG,
         options=(
-            ("grpc.so_reuseport", int(is_shared)),
+            ("grpc.so_reuseport", int(parts.is_shared)),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", _CLIENT_PING_MS),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PING_MS),
         ),
     )
 
 
-def _listen(server: grpc.Server, host: str, port: int) -> str:
+def _listen(
+    server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> str:
     name = f"[{host}]" if ":" in host else host
     try:
-        bound = server.add_insecure_port(f"{name}:{port}")
+        if credentials is None:
+            bound = server.add_insecure_port(f"{name}:{port}")
+        else:
+            bound = server.add_secure_port(f"{name}:{port}", credentials)
     except RuntimeError as error:
         raise ServerError(f"{name}:{port}", "cannot listen there", "a free port") from error
     return f"{name}:{bound}"

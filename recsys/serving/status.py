@@ -20,6 +20,8 @@ CODES: Final[dict[type[errors.RecsysError], grpc.StatusCode]] = {
     errors.RecsysError: grpc.StatusCode.INTERNAL,
     errors.RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.EventError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.AuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.ScopeError: grpc.StatusCode.PERMISSION_DENIED,
     errors.OverloadError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModelError: grpc.StatusCode.NOT_FOUND,

@@ -11,7 +11,8 @@ from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.errors import LogError
 from recsys.schema import ImpressionEvent, InteractionEvent
-from recsys.serving.client import Client, _batches, field_violations
+from recsys.serving.calls import batches_of
+from recsys.serving.client import Client, field_violations
 from recsys.v1 import event_pb2, event_pb2_grpc
 
 
@@ -102,7 +103,7 @@ def test_many_threads_share_a_client():
 def test_messages_stay_far_below_the_limit():
     lists = [ImpressionEvent(f"e{n}", 1, "u", ["x" * 250] * 2000) for n in range(10)]
     clicks = [InteractionEvent(f"c{n}", 1, "u", "i", "click") for n in range(1200)]
-    batches = list(_batches([*lists, *clicks]))
+    batches = list(batches_of([*lists, *clicks]))
     assert max(batch.ByteSize() for batch in batches) < 2 * 1024 * 1024
     ids = [event.event_id for batch in batches for event in batch.events]
     assert ids == [event.event_id for event in [*lists, *clicks]]

@@ -1,0 +1,163 @@
+"""The client for asyncio: as `recsys.serving.client`, with awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+
+from recsys.pipeline.requests import RankedList
+from recsys.schema import Event
+from recsys.serving.calls import (
+    CHANNEL_OPTIONS,
+    SWITCH_TIMEOUT_S,
+    TIMEOUT_S,
+    RankOptions,
+    Tls,
+    Usual,
+    WriteReport,
+    batches_of,
+    metadata_of,
+    model_of,
+    report_of,
+    set_options,
+)
+from recsys.serving.ranking_messages import ranked_list_of
+from recsys.v1 import (
+    event_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    ranking_pb2,
+    ranking_pb2_grpc,
+)
+
+
+class AsyncClient:
+    """Calls a server from one event loop; an asynchronous context manager.
+
+    Every method raises `grpc.RpcError` when the call fails; `field_violations` reads what was wrong
+    with its fields.
+
+    Args:
+        address: Such as `127.0.0.1:50051`.
+        timeout_s: Deadline of every call, in seconds; switching models has five minutes.
+        tls: None: nothing is encrypted.
+        token: Bearer token; sent with every call.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        tls: Tls | None = None,
+        token: str | None = None,
+    ) -> None:
+        metadata = metadata_of(token)
+        self._usual = Usual(timeout=timeout_s, metadata=metadata)
+        self._slow = Usual(timeout=SWITCH_TIMEOUT_S, metadata=metadata)
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            credentials = tls.credentials()
+            self._channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        self._ranking = ranking_pb2_grpc.RankingServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._events = event_pb2_grpc.EventServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def rank(
+        self, user_id: str, item_ids: Sequence[str], **options: Unpack[RankOptions]
+    ) -> RankedList:
+        """Order candidates for a user.
+
+        Args:
+            user_id: Empty or unknown: the cold-start list.
+            item_ids: Candidates.
+            **options: As in `RankOptions`.
+
+        Returns:
+            The ranked list.
+        """
+        request = ranking_pb2.RankRequest(user_id=user_id, item_ids=item_ids)
+        set_options(request, options)
+        return ranked_list_of(await self._ranking.Rank(request, **self._usual))
+
+    async def recommend(self, user_id: str, **options: Unpack[RankOptions]) -> RankedList:
+        """Find items for a user and order them.
+
+        Args:
+            user_id: Empty or unknown: the cold-start list.
+            **options: As in `RankOptions`.
+
+        Returns:
+            The ranked list.
+        """
+        request = ranking_pb2.RecommendRequest(user_id=user_id)
+        set_options(request, options)
+        return ranked_list_of(await self._ranking.Recommend(request, **self._usual))
+
+    async def write_events(self, events: Iterable[Event]) -> WriteReport:
+        """Write events; returns when those that were accepted are durable.
+
+        Args:
+            events: With an `occurred_at` of 0 the server's clock says when they happened.
+
+        Returns:
+            What became of them.
+        """
+        response = await self._events.WriteEvents(batches_of(events), **self._usual)
+        return report_of(response)
+
+    async def active_model(self) -> model_pb2.Model:
+        """Describe the bundle that ranks.
+
+        Returns:
+            Its description.
+        """
+        request = model_pb2.GetActiveModelRequest()
+        response = await self._models.GetActiveModel(request, **self._usual)
+        return model_of(response)
+
+    async def models(self) -> list[model_pb2.Model]:
+        """List all bundles.
+
+        Returns:
+            Oldest first.
+        """
+        request = model_pb2.ListModelsRequest()
+        return list((await self._models.ListModels(request, **self._usual)).models)
+
+    async def activate(self, version: str) -> model_pb2.Model:
+        """Let another bundle rank.
+
+        Returns:
+            The bundle that ranks now.
+        """
+        request = model_pb2.ActivateModelRequest(version=version)
+        return model_of(await self._models.ActivateModel(request, **self._slow))
+
+    async def roll_back(self) -> model_pb2.Model:
+        """Let the bundle rank that was active before.
+
+        Returns:
+            The bundle that ranks now.
+        """
+        request = model_pb2.RollBackModelRequest()
+        return model_of(await self._models.RollBackModel(request, **self._slow))
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

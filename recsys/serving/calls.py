@@ -1,0 +1,217 @@
+"""What the synchronous and the asyncio client share: options, messages, retries, credentials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias, TypedDict
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
+
+from recsys.schema import Attributes, Event
+from recsys.serving.attributes import struct_of
+from recsys.serving.event_messages import event_message
+from recsys.v1 import event_pb2, model_pb2, ranking_pb2
+
+#: gRPC's own service config: only calls that can be repeated safely, only when nobody answered.
+SERVICE_CONFIG: Final = json.dumps({
+    "methodConfig": [
+        {
+            "name": [
+                {"service": "recsys.v1.RankingService"},
+                {"service": "recsys.v1.EventService"},
+                {"service": "recsys.v1.ModelService", "method": "GetActiveModel"},
+                {"service": "recsys.v1.ModelService", "method": "ListModels"},
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+})
+
+TIMEOUT_S: Final = 10.0
+SWITCH_TIMEOUT_S: Final = 300.0
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_BATCH_EVENTS: Final = 500
+_BATCH_BYTES: Final = 1024 * 1024
+#: An idle connection is asked whether it is alive, so that a broken one is noticed before a call.
+_KEEPALIVE_MS: Final = 30_000
+_KEEPALIVE_TIMEOUT_MS: Final = 10_000
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.service_config", SERVICE_CONFIG),
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A connection of its own: workers behind one port are chosen by connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Usual(TypedDict):
+    """What is said with every call."""
+
+    timeout: float
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a client trusts a server, and what it shows.
+
+    Args:
+        ca: File with the authorities that may vouch for the server; None: those of the system.
+        certificate: File with the client's own certificate, for mutual TLS.
+        key: File with its key.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files.
+
+        Returns:
+            Credentials of a channel.
+        """
+        ca, key, certificate = (
+            path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate)
+        )
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+def metadata_of(token: str | None) -> Metadata:
+    """Write a token as gRPC carries it.
+
+    Returns:
+        Metadata of a call.
+    """
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+class RankOptions(TypedDict, total=False):
+    """What may be said of a request to rank or to recommend.
+
+    Args:
+        request_id: Echoed.
+        context: Request attributes.
+        top_k: How many items to return; 0: all, or the default of `recommend`.
+        explain_top_k: How many of them to explain.
+        exclude_item_ids: Never returned.
+    """
+
+    request_id: str
+    context: Attributes
+    top_k: int
+    explain_top_k: int
+    exclude_item_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What became of events that were written.
+
+    Args:
+        accepted: New ones, durable now.
+        duplicates: Known ones, which changed nothing.
+        rejected: Refused ones.
+        rejections: (position, event id, field, reason) of the first 1,000 refused.
+    """
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    rejections: list[tuple[int, str, str, str]]
+
+
+def field_violations(error: grpc.RpcError) -> list[tuple[str, str]]:
+    """Read which fields a refused call had wrong.
+
+    Args:
+        error: As a call raised it.
+
+    Returns:
+        (field, description) pairs; empty when the call failed for another reason.
+    """
+    status = rpc_status.from_call(error)
+    found: list[tuple[str, str]] = []
+    for detail in status.details if status is not None else ():
+        bad_request = BadRequest()
+        if detail.Unpack(bad_request):
+            found += [(v.field, v.description) for v in bad_request.field_violations]
+    return found
+
+
+def set_options(
+    request: ranking_pb2.RankRequest | ranking_pb2.RecommendRequest, options: RankOptions
+) -> None:
+    """Write options into a request."""
+    request.request_id = options.get("request_id", "")
+    request.top_k = options.get("top_k", 0)
+    request.explain_top_k = options.get("explain_top_k", 0)
+    request.exclude_item_ids.extend(options.get("exclude_item_ids", ()))
+    if "context" in options:
+        request.context.CopyFrom(struct_of(options["context"]))
+
+
+def batches_of(events: Iterable[Event]) -> Iterator[event_pb2.WriteEventsRequest]:
+    """Write events as messages of moderate size.
+
+    Yields:
+        The messages of one call.
+    """
+    batch: list[event_pb2.Event] = []
+    n_bytes = 0
+    for event in events:
+        message = event_message(event)
+        n_bytes += message.ByteSize()
+        if batch and (len(batch) == _BATCH_EVENTS or n_bytes > _BATCH_BYTES):
+            yield event_pb2.WriteEventsRequest(events=batch)
+            batch, n_bytes = [], message.ByteSize()
+        batch.append(message)
+    if batch:
+        yield event_pb2.WriteEventsRequest(events=batch)
+
+
+def report_of(response: event_pb2.WriteEventsResponse) -> WriteReport:
+    """Read what became of events.
+
+    Returns:
+        The report.
+    """
+    return WriteReport(
+        accepted=response.accepted,
+        duplicates=response.duplicates,
+        rejected=response.rejected,
+        rejections=[
+            (found.event_index, found.event_id, found.field, found.reason)
+            for found in response.rejections
+        ],
+    )
+
+
+def model_of(
+    response: model_pb2.GetActiveModelResponse
+    | model_pb2.ActivateModelResponse
+    | model_pb2.RollBackModelResponse,
+) -> model_pb2.Model:
+    """Read the bundle that an answer is about.
+
+    Returns:
+        Its description.
+    """
+    return response.model

@@ -21,6 +21,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
 import numpy as np
 
 from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.observing import RequestObserver
 from recsys.pipeline.requests import RankQuery
 from recsys.workspace import open_workspace
 
@@ -40,7 +41,36 @@ def requests_of(engine: Engine, n_candidates: int, rng: np.random.Generator) -> 
     ]
 
 
-def measure(engine: Engine, n_candidates: int) -> dict[str, float]:
+class Watch(RequestObserver):
+    """Notes how long every stage took."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, list[float]] = {}
+
+    def now(self) -> float:
+        """Start the watch."""
+        return time.perf_counter()
+
+    def stage(self, name: str, since: float) -> float:
+        """Note a stage."""
+        now = time.perf_counter()
+        self.stages.setdefault(name, []).append((now - since) * 1000)
+        return now
+
+
+def profile(engine: Engine, queries: list[RankQuery]) -> dict[str, float]:
+    """Say where the time goes: medians, in milliseconds; `rest` is all the other code."""
+    watch, times = Watch(), []
+    for query in queries:
+        start = time.perf_counter()
+        engine.rank(query, watch)
+        times.append((time.perf_counter() - start) * 1000)
+    stages = {name: statistics.median(found) for name, found in watch.stages.items()}
+    stages["rest"] = statistics.median(times) - sum(stages.values())
+    return {name: round(found, 3) for name, found in stages.items()}
+
+
+def measure(engine: Engine, n_candidates: int) -> dict:
     queries = requests_of(engine, n_candidates, np.random.default_rng(7))
     for query in queries[:50]:
         engine.rank(query)
@@ -53,6 +83,7 @@ def measure(engine: Engine, n_candidates: int) -> dict[str, float]:
         "candidates": n_candidates,
         "p50_ms": round(statistics.median(times), 3),
         "p99_ms": round(float(np.percentile(times, 99)), 3),
+        "stages_ms": profile(engine, queries[:300]),
     }
 
 
@@ -69,6 +100,7 @@ def main() -> None:
     print(f"{len(engine.feature_names)} features, {N_REQUESTS} distinct requests each")
     for row in found:
         print(f"{row['candidates']:>5} candidates: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms")
+        print("      " + ", ".join(f"{name} {ms}" for name, ms in row["stages_ms"].items()))
 
 
 if __name__ == "__main__":

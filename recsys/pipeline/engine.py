@@ -88,13 +88,13 @@ class Engine:
         after_log = self.last_event_us + 1
         return after_log if clock == "log" else max(time.time_ns() // 1000, after_log)
 
-    def seen(self, event: Event) -> bool:
-        """Say whether an event of this kind and id is in the state already.
+    def seen(self, events: Sequence[Event]) -> list[bool]:
+        """Say which events, by kind and id, are in the state already.
 
         Returns:
-            True for a retry.
+            One answer per event; True for a retry.
         """
-        return self._live.seen(event)
+        return self._live.seen(events)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in; those that are known already change nothing.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import xxhash
 
 from recsys.events.frames import KINDS, Kind, kind_of
 from recsys.events.snapshot import LogSnapshot
-from recsys.schema import VisibleEvent
+from recsys.schema import Event, VisibleEvent
 
 
 class KnownEvents:
@@ -35,32 +37,49 @@ class KnownEvents:
             if ids:
                 self.last_visible_at = max(self.last_visible_at, int(frame["visible_at"][-1]))
 
-    def has(self, kind: Kind, event_id: str) -> bool:
-        """Say whether an event is known.
+    def seen(self, events: Sequence[Event]) -> list[bool]:
+        """Say which events are known.
 
         Returns:
-            True when it is.
+            One answer per event; two of one id in one call are each judged alone.
         """
-        value = _hash(event_id)
-        if (kind, value) in self._new:
-            return True
-        hashes = self._hashes[kind]
-        position = int(np.searchsorted(hashes, np.uint64(value)))
-        return position < len(hashes) and int(hashes[position]) == value
+        keys = [(kind_of(event), _hash(event.event_id)) for event in events]
+        found = [key in self._new for key in keys]
+        for kind, hashes in self._hashes.items():
+            asked = [i for i, key in enumerate(keys) if key[0] == kind and not found[i]]
+            if asked and len(hashes):
+                values = np.array([keys[i][1] for i in asked], dtype=np.uint64)
+                places = np.minimum(np.searchsorted(hashes, values), len(hashes) - 1)
+                for i, is_known in zip(asked, (hashes[places] == values).tolist(), strict=True):
+                    found[i] = is_known
+        return found
 
-    def add(self, visible: VisibleEvent) -> bool:
-        """Remember an event.
+    def add(self, events: Sequence[VisibleEvent]) -> list[VisibleEvent]:
+        """Remember events.
+
+        An event of another process arrives a moment after it became visible there. It then counts
+        from the newest known event on: aggregates fold events in order.
+
+        Args:
+            events: In order of `visible_at`.
 
         Returns:
-            False when it was known already.
+            Those that were not known, in order of `visible_at`.
         """
-        kind = kind_of(visible.event)
-        if self.has(kind, visible.event.event_id):
-            return False
-        self._new.add((kind, _hash(visible.event.event_id)))
-        self.n_events += 1
-        self.last_visible_at = max(self.last_visible_at, visible.visible_at)
-        return True
+        new: list[VisibleEvent] = []
+        seen = self.seen([visible.event for visible in events])
+        for visible, was_known in zip(events, seen, strict=True):
+            key = (kind_of(visible.event), _hash(visible.event.event_id))
+            if was_known or key in self._new:
+                continue
+            self._new.add(key)
+            if visible.visible_at < self.last_visible_at:
+                new.append(VisibleEvent(visible.event, self.last_visible_at))
+            else:
+                new.append(visible)
+                self.last_visible_at = visible.visible_at
+        self.n_events += len(new)
+        return new
 
 
 def _hash(event_id: str) -> int:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
-from recsys.events.frames import kind_of
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog, EventTypes
 from recsys.features.growable import Growable
@@ -68,28 +67,23 @@ class LiveState:
         same_types = self.state.types.names[: len(types)] == types
         return same_types and all(self._aggregates.get(n) == a for n, a in wanted.items())
 
-    def seen(self, event: Event) -> bool:
-        """Say whether an event of this kind and id is in the state already.
+    def seen(self, events: Sequence[Event]) -> list[bool]:
+        """Say which events, by kind and id, are in the state already.
 
         Returns:
-            True for a retry.
+            One answer per event; True for a retry.
         """
         with self.lock:
-            return self._known.has(kind_of(event), event.event_id)
+            return self._known.seen(events)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in; those that are known already change nothing.
 
-        An event of another process arrives a moment after it became visible there. It then counts
-        from the newest event of this process on: aggregates fold events in order.
-
         Args:
-            events: In order of `visible_at`.
+            events: In order of `visible_at`, but for those of other processes.
         """
         with self.lock:
-            new = [self._in_order(visible) for visible in events if self._is_new(visible.event)]
-            for visible in new:
-                self._known.add(visible)
+            new = self._known.add(events)
             self.state.apply(new)
             self._count_in(new)
             self.requests.add(new)
@@ -134,13 +128,6 @@ class LiveState:
         with self.lock:
             copy.apply(arrived)
             self._copies.add(copy)
-
-    def _is_new(self, event: Event) -> bool:
-        return not self._known.has(kind_of(event), event.event_id)
-
-    def _in_order(self, visible: VisibleEvent) -> VisibleEvent:
-        newest = self._known.last_visible_at
-        return visible if visible.visible_at >= newest else VisibleEvent(visible.event, newest)
 
     def _count_in(self, new: Sequence[VisibleEvent]) -> None:
         acted_on = [v.event.item_id for v in new if isinstance(v.event, InteractionEvent)]

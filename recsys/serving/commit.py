@@ -207,14 +207,13 @@ class GroupCommit:
             ticket.settle()
 
     def _new_events(self, group: list[Ticket]) -> list[VisibleEvent]:
-        seen = self._switch.seen
         taken: set[tuple[type[Event], str]] = set()
         new: list[VisibleEvent] = []
         for ticket in group:
             before = len(new)
-            for event in ticket.events:
+            for event, is_seen in zip(ticket.events, self._switch.seen(ticket.events), strict=True):
                 key = (type(event), event.event_id)
-                if key in taken or key in self._unapplied or seen(event):
+                if is_seen or key in taken or key in self._unapplied:
                     continue
                 taken.add(key)
                 new.append(VisibleEvent(event, self._clock.now_us()))

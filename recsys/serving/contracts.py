@@ -33,8 +33,8 @@ class RankingEngine(Protocol):
         """Check a request, find candidates and order them."""
         ...
 
-    def seen(self, event: Event) -> bool:
-        """Say whether an event of this kind and id is in the state already."""
+    def seen(self, events: Sequence[Event]) -> list[bool]:
+        """Say which events, by kind and id, are in the state already."""
         ...
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:

@@ -95,7 +95,10 @@ def _interaction_of(
         impression_id=found.impression_id,
         session_id=found.session_id,
         value=found.value if found.HasField("value") else None,
-        attributes=attributes_of(found.attributes, "attributes"),
+        # Most have none, and a message that is not there need not be made.
+        attributes=(
+            attributes_of(found.attributes, "attributes") if found.HasField("attributes") else {}
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from recsys.errors import RequestError
+from recsys.errors import OverloadError, RequestError
 from recsys.serving.observer import Observer
 from recsys.serving.status import code_of, status_of
 
@@ -116,6 +116,10 @@ class _Call:
             # The call is over: gRPC raised this while its messages were read, and knows it again.
             code = grpc.StatusCode.CANCELLED
             raise
+        except OverloadError as error:
+            # The same as below without details, which there are none of: refusing must cost little.
+            code = code_of(error)
+            context.abort(code, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             code = code_of(error)
             context.abort_with_status(rpc_status.to_status(status_of(error)))

@@ -89,13 +89,13 @@ class EngineSwitch:
             end += variants[name].share
             self._variants.append((end, self.open_beside(name, variants[name].version)))
 
-    def seen(self, event: Event) -> bool:
-        """Say whether an event of this kind and id is in the state already.
+    def seen(self, events: Sequence[Event]) -> list[bool]:
+        """Say which events, by kind and id, are in the state already.
 
         Returns:
-            True for a retry.
+            One answer per event; True for a retry.
         """
-        return self._engine.seen(event)
+        return self._engine.seen(events)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Let all engines know of events."""

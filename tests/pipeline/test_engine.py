@@ -118,7 +118,7 @@ def test_clicks_change_the_next_list_and_retries_do_not(engine, world) -> None:
     after = rank(engine, "newcomer", candidates)
     cooking = [world.topic_of_item[item] == "cooking" for item in after.item_ids[:10]]
     assert sum(cooking) > sum(world.topic_of_item[i] == "cooking" for i in before.item_ids[:10])
-    assert engine.seen(events[0].event)
+    assert engine.seen([visible.event for visible in events]) == [True] * 3
     engine.apply(events)
     assert rank(engine, "newcomer", candidates).scores == after.scores
 
@@ -156,7 +156,7 @@ def test_events_reach_a_bundle_that_is_opened_beside(engine) -> None:
     event = click(engine, "user1", "item5", 7)
     successor = engine.with_bundle(version)
     engine.apply([event])
-    assert successor.seen(event.event)
+    assert successor.seen([event.event]) == [True]
     assert successor.last_event_us == engine.last_event_us
 
 

@@ -53,8 +53,8 @@ class FakeEngine:
     def last_event_us(self):
         return max((visible.visible_at for visible in self.state.known.values()), default=0)
 
-    def seen(self, event):
-        return (type(event), event.event_id) in self.state.known
+    def seen(self, events):
+        return [(type(event), event.event_id) in self.state.known for event in events]
 
     def apply(self, events):
         self.before_apply(events)
@@ -64,7 +64,7 @@ class FakeEngine:
 
     def _take(self, visible):
         event = visible.event
-        if self.seen(event):
+        if self.seen([event])[0]:
             return
         self.state.known[type(event), event.event_id] = visible
         if isinstance(event, InteractionEvent):

@@ -175,7 +175,7 @@ def test_a_full_disk_refuses_events_clearly_while_ranking_goes_on(served):
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "No space left on device" in error.details()
     assert client.rank("u", ["a"]).item_ids == ["a"]
-    assert not engine.seen(click(1))
+    assert engine.seen([click(1)]) == [False]
     writer.is_full = False
     assert client.write_events([click(1)]).accepted == 1
 

@@ -82,8 +82,8 @@ def test_bundles_beside_take_events_in_whether_they_share_the_state_or_not():
         switch, _ = switch_of(engine)
         beside = switch.open_beside("b", "v2")
         switch.apply([click, item])
-        assert engine.seen(click.event)
-        assert beside.seen(click.event)
+        assert engine.seen([click.event]) == [True]
+        assert beside.seen([click.event]) == [True]
         assert beside.n_caught_up == (1 if beside.shares_state(engine) else 0)
 
 

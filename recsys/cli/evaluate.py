@@ -127,6 +127,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
             _print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
             results.print(f"{title}: no such list in the test slice")
+    _print_leaks(evaluation)
+
+
+def _print_leaks(evaluation: Evaluation) -> None:
+    from recsys.cli.output import results
+
+    for leak in evaluation.leaks:
+        results.print(f"too good to be true? {leak.feature} (plugin {leak.plugin}): {leak.reason}")
 
 
 def _footing(evaluation: Evaluation) -> str:

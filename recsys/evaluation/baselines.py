@@ -10,6 +10,7 @@ import numpy as np
 from recsys.bundle.contents import Scorer
 from recsys.config import Config
 from recsys.errors import TrainingError
+from recsys.evaluation.requests import first_test_list
 from recsys.features.plan import FeaturePlan
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset
@@ -62,7 +63,7 @@ def train_baselines(
     rankers: dict[str, Ranker] = {}
     plan, times = scorer.plan, scorer.contents.split
     as_of = dataset.labelled.slates.as_of
-    test = int(np.searchsorted(as_of, times.validation_end_at)) + times.n_ties
+    test = first_test_list(times, dataset)
     split = TimeSplit(int(np.searchsorted(as_of, times.train_end_at)), test, len(as_of))
     seen = dataset.labelled.part(0, test)
     for name in names:

@@ -60,9 +60,8 @@ def evaluate_cold_items(
         subject = Subject(
             protocol="cold-items",
             scorer=scorer,
-            reader=learned.reader,
+            dataset=learned,
             requests=requests_after(scorer.contents.split, whole, config, known=learned.log),
-            sampled=whole.labelled.sampled,
             baselines=train_baselines(baselines, scorer, learned, config, progress=progress),
         )
         return measure_all(subject, rng, progress)

@@ -11,14 +11,14 @@ import numpy as np
 from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
+from recsys.evaluation.leaks import Suspicion, find_leaks
 from recsys.evaluation.rankings import Rankings
-from recsys.evaluation.requests import TestRequests, requests_after
+from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
 from recsys.evaluation.tables import Differences, Measured, Table
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.offline import OfflineReader
 from recsys.ranking.ranker import Ranker
-from recsys.training.dataset import make_dataset
+from recsys.training.dataset import Dataset, make_dataset
 from recsys.workspace import Workspace
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -44,6 +44,7 @@ class Evaluation:
             resampled users.
         differences_to: The same to other rankings: popularity, and every baseline.
         segments: Tables of their own for what is new.
+        leaks: Features that are too good to be true.
     """
 
     version: str
@@ -56,6 +57,7 @@ class Evaluation:
     differences: Differences
     differences_to: dict[str, Differences]
     segments: dict[str, Table]
+    leaks: list[Suspicion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,15 @@ class Subject:
     Args:
         protocol: Name of the protocol.
         scorer: The bundle.
-        reader: The log as features see it.
+        dataset: The log as features see it.
         requests: Test requests.
-        sampled: The log has no impressions.
         baselines: Rankers over some of the bundle's columns.
     """
 
     protocol: str
     scorer: Scorer
-    reader: OfflineReader
+    dataset: Dataset
     requests: TestRequests
-    sampled: bool
     baselines: Mapping[str, Ranker]
 
 
@@ -111,9 +111,8 @@ def evaluate(
     subject = Subject(
         protocol="standard",
         scorer=scorer,
-        reader=dataset.reader,
+        dataset=dataset,
         requests=requests_after(scorer.contents.split, dataset, config),
-        sampled=dataset.labelled.sampled,
         baselines=train_baselines(baselines, scorer, dataset, config, progress=progress),
     )
     return measure_all(subject, np.random.default_rng(config.seed), progress)
@@ -133,7 +132,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         rankings = rankings or _rankings(subject, int(test.slates.as_of[0]))
         scores = rankings.scores(test, rng)
         whole.add(test, scores)
-        for name, rows in segment_rows(test, subject.reader).items():
+        for name, rows in segment_rows(test, subject.dataset.reader).items():
             segments[name].add(test, scores, rows)
         n_done += len(test.slates)
         progress("ranking test requests", n_done, len(subject.requests))
@@ -141,7 +140,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     return Evaluation(
         version=subject.scorer.version,
         protocol=subject.protocol,
-        candidates="catalogue" if subject.sampled else "shown",
+        candidates="catalogue" if subject.dataset.labelled.sampled else "shown",
         n_requests=len(subject.requests),
         n_measured=table.n_measured,
         n_unreachable=subject.requests.n_unreachable,
@@ -149,14 +148,19 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         differences=table.differences,
         differences_to=table.differences_to,
         segments={name: measured.table(rng) for name, measured in segments.items()},
+        leaks=find_leaks(
+            subject.dataset,
+            subject.scorer.plan,
+            first_test_list(subject.scorer.contents.split, subject.dataset),
+        ),
     )
 
 
 def _rankings(subject: Subject, frozen_at: int) -> Rankings:
     return Rankings(
-        reader=subject.reader,
+        reader=subject.dataset.reader,
         scorer=subject.scorer,
         baselines=subject.baselines,
         frozen_at=frozen_at,
-        shown=not subject.sampled,
+        shown=not subject.dataset.labelled.sampled,
     )

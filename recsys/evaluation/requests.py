@@ -69,6 +69,16 @@ class Shown:
             start = stop
 
 
+def first_test_list(split: SplitTimes, dataset: Dataset) -> int:
+    """Find the first list that a bundle did not learn from.
+
+    Returns:
+        Its number.
+    """
+    as_of = dataset.labelled.slates.as_of
+    return int(np.searchsorted(as_of, split.validation_end_at)) + split.n_ties
+
+
 def requests_after(
     split: SplitTimes, dataset: Dataset, config: Config, known: EncodedLog | None = None
 ) -> TestRequests:
@@ -95,9 +105,7 @@ def requests_after(
             baskets = baskets_of(baskets, dataset.log, known)
         since = known_since(known or dataset.log)
         return Catalogue(baskets, since, config.evaluation.requests)
-    as_of = dataset.labelled.slates.as_of
-    start = int(np.searchsorted(as_of, split.validation_end_at)) + split.n_ties
-    test = dataset.labelled.part(start, len(as_of))
+    test = dataset.labelled.part(first_test_list(split, dataset), len(dataset.labelled.slates))
     if not test.informative().any():
         found = "no list with both labels after the validation slice"
         raise TrainingError("test", found, "one")

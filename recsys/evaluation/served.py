@@ -26,7 +26,7 @@ from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import one_slate
-from recsys.pipeline.feature_log import ServedRequest
+from recsys.pipeline.feature_log import ServedRequest, fingerprint
 from recsys.workspace import Workspace
 
 #: Columns of feature models are compared more coarsely: the same vectors, multiplied in batches of
@@ -38,6 +38,7 @@ _SHOWN: Final = 5
 _MOST_POSITIONS: Final = 20
 
 GONE: Final = "their bundle is gone or cannot be opened"
+CHANGED: Final = "plugins have changed since"
 DEGRADED: Final = "a plugin had failed"
 OTHER_LOG: Final = "the log no longer holds the events that the server had seen"
 ON_THE_WAY: Final = "events were on their way to the server"
@@ -127,12 +128,15 @@ class _Past:
         self._types = tuple(read_profile(bundle).event_types)
         self.log = encode_log(snapshot, self._types)
         self.scorer: Scorer = read_scorer(bundle, workspace, self.log.items)
+        self._plugins = fingerprint(self.scorer.capabilities.plugins)
         self._whole = OfflineReader(self.log)
         frames = [getattr(snapshot, kind)["visible_at"].to_numpy() for kind in KINDS]
         self._times = np.sort(np.concatenate(frames))
         self._positions: dict[int, tuple[EncodedLog, OfflineReader]] = {}
 
     def reason_to_skip(self, request: ServedRequest) -> str:
+        if request.plugins != self._plugins:
+            return CHANGED
         if request.is_degraded:
             return DEGRADED
         if self._n_until(request.last_visible_at) != request.n_events:

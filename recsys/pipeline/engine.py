@@ -24,7 +24,7 @@ from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
 from recsys.pipeline.explaining import explain
-from recsys.pipeline.feature_log import FeatureLog, ServedRequest
+from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
@@ -291,6 +291,7 @@ class Engine:
             last_visible_at=self._live.last_event_us,
             n_events=self._live.n_events,
             model_version=self.model_version,
+            plugins=fingerprint(self._scorer.capabilities.plugins),
             is_degraded=bool(table.warnings),
             context=query.context,
             item_ids=item_ids,

@@ -14,6 +14,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import structlog
+import xxhash
 from numpy.typing import NDArray
 
 from recsys.schema import Attributes
@@ -38,6 +40,7 @@ _SCHEMA: Final[dict[str, pl.DataType]] = {
     "last_visible_at": pl.Int64(),
     "n_events": pl.Int64(),
     "model_version": pl.String(),
+    "plugins": pl.String(),
     "is_degraded": pl.Boolean(),
     "context": pl.String(),
     "item_ids": pl.List(pl.String()),
@@ -60,6 +63,7 @@ class ServedRequest:
             the next it says which events had been folded in.
         n_events: How many events, of all kinds, that state had seen.
         model_version: The bundle.
+        plugins: `fingerprint` of the plugins that computed the columns.
         is_degraded: A plugin had failed, so columns are missing that should not be.
         context: Request attributes.
         item_ids: Candidates.
@@ -73,11 +77,25 @@ class ServedRequest:
     last_visible_at: int
     n_events: int
     model_version: str
+    plugins: str
     is_degraded: bool
     context: Attributes
     item_ids: list[str]
     features: tuple[str, ...]
     matrix: NDArray[np.float32]
+
+
+def fingerprint(plugins: Mapping[str, str]) -> str:
+    """Recognise a set of plugins.
+
+    Args:
+        plugins: Name to version; the version of a file in the plugin folder changes with its text.
+
+    Returns:
+        A few digits that change with any name or version.
+    """
+    text = "\0".join(f"{name}\0{version}" for name, version in sorted(plugins.items()))
+    return xxhash.xxh3_64_hexdigest(text.encode())
 
 
 class FeatureLog:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from recsys.cli.main import cli
 from recsys.evaluation.served import (
+    CHANGED,
     DEGRADED,
     GONE,
     OTHER_LOG,
@@ -99,9 +100,10 @@ def test_requests_that_cannot_be_compared_are_counted_with_the_reason(copied) ->
     requests[0] = replace(requests[0], model_version="20200101T000000Z-gone")
     requests[1] = replace(requests[1], is_degraded=True)
     requests[2] = replace(requests[2], n_events=requests[2].n_events - 1)
+    requests[3] = replace(requests[3], plugins="of another day")
     found = check_served(copied, read_snapshot(copied.log_config), requests)
-    assert found.skipped == {GONE: 1, DEGRADED: 1, OTHER_LOG: 1}
-    assert found.n_requests == 37
+    assert found.skipped == {GONE: 1, DEGRADED: 1, OTHER_LOG: 1, CHANGED: 1}
+    assert found.n_requests == 36
     assert found.n_mismatches == 0
 
 

@@ -11,6 +11,8 @@ Attributes: TypeAlias = dict[str, AttributeValue]
 
 #: Pseudo event type of an item having been shown, used by aggregates beside interaction types.
 IMPRESSION: Final = "impression"
+#: Pseudo event type of a session having begun; see docs/features.md.
+SESSION: Final = "session"
 
 MAX_ID_LENGTH: Final = 256
 MAX_LIST_LENGTH: Final = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from recsys.features.profile import LogProfile
-from recsys.features.vocabulary import Aggregate, Feature, count, distinct_items, since_last
+from recsys.features.vocabulary import Aggregate, Feature, count, distinct, since_last
 from recsys.hookspecs import hookimpl
 from recsys.schema import IMPRESSION
 
@@ -16,7 +16,7 @@ def recsys_aggregates() -> list[Aggregate]:
     return [
         count("user_actions", "*", by="user"),
         count("user_shows", IMPRESSION, by="user"),
-        distinct_items("user_items", "*", by="user"),
+        distinct("user_items", "*", by="user"),
         since_last("user_last_action_s", "*", by="user"),
         count("user_item_actions", "*", by="user*item"),
         count("user_item_shows", IMPRESSION, by="user*item"),

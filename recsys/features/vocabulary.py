@@ -2,7 +2,7 @@
 
 An aggregate is state folded from events, per key. The vocabulary is closed so that each word can
 have two executions that a machine proves equal: over the whole log for training, incremental for
-serving.
+serving. docs/features.md has the exact meaning of each word.
 """
 
 from __future__ import annotations
@@ -12,15 +12,29 @@ from typing import Final, Literal, TypeAlias
 
 import polars as pl
 
+from recsys.schema import SESSION
+
 Fold: TypeAlias = Literal[
-    "count", "sum", "distinct_items", "since_last", "since_first", "decayed_count", "last_items"
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "distinct",
+    "since_last",
+    "since_first",
+    "decayed_count",
+    "decayed_sum",
+    "last_items",
 ]
-Reduce: TypeAlias = Literal["mean", "max", "sum"]
+Reduce: TypeAlias = Literal["mean", "max", "min", "sum"]
+Distinct: TypeAlias = Literal["item", "user"]
+Types: TypeAlias = str | tuple[str, ...]
 
 #: A window is cut into this many equal buckets; it slides by one bucket at a time.
 WINDOW_BUCKETS: Final = 12
 
-#: Stands for every interaction type (impressions are not among them).
+#: Stands for every interaction type (neither impressions nor starts of sessions are among them).
 ANY_INTERACTION: Final = "*"
 
 
@@ -29,22 +43,25 @@ class Aggregate:
     """State folded from events, per key; read for every candidate of a request.
 
     Events are seen strictly before the request (`visible_at < as_of`), in order of `visible_at`.
-    A key without events reads 0 for counts and sums and missing for instants. A key that does not
-    exist (an unknown user, an item without the attribute) reads missing.
+    A key without events reads 0 for counts and sums and missing for everything else. A key that
+    does not exist (an anonymous user, an item without the attribute) reads missing.
 
     Args:
         name: Column name; two plugins may use one name only for the same aggregate.
-        fold: What is kept: `count` and `sum` (of the event's value), `distinct_items`,
-            `since_last` and `since_first` (seconds from the event's `occurred_at` to `as_of`),
-            `decayed_count` (an event of age t weighs 0.5 ** (t / half_life_s)), `last_items`.
-        of: Event types: interaction types, `"impression"` (the item was shown), `"*"` (any
-        interaction).
-        by: Key: `item`, `user`, `global`, `user*item`, or an item attribute alone or with the user:
-            `item.genres`, `user*item.genres`.
+        fold: What is kept: `count`; `sum`, `mean`, `min` and `max` of the event's value; `distinct`
+            items or users; `since_last` and `since_first` (seconds from the event's `occurred_at`
+            to `as_of`); `decayed_count` and `decayed_sum` (an event of age t weighs
+            0.5 ** (t / half_life_s)); `last_items`.
+        of: Event types: interaction types, `"*"` (any interaction), `"impression"` (the item was
+            shown); or `"session"` alone (a session began).
+        by: Key: `global`; a part of the request (`user`, `session`, `user.NAME`, `context.NAME`); a
+            part of the candidate (`item`, `item.NAME`); or one of each, such as `user*item`,
+            `user*item.genres`, `context.query*item`.
         window_s: Only events of the last seconds, in buckets of `window_s / WINDOW_BUCKETS`; None:
             all.
-        half_life_s: Of `decayed_count`.
+        half_life_s: Of `decayed_count` and `decayed_sum`.
         n: How many `last_items` to keep, newest first.
+        what: What `distinct` counts.
         reduce: How the values of a candidate with several keys (genres) become one number.
     """
 
@@ -55,6 +72,7 @@ class Aggregate:
     window_s: float | None = None
     half_life_s: float | None = None
     n: int = 0
+    what: Distinct = "item"
     reduce: Reduce = "mean"
 
 
@@ -82,22 +100,17 @@ class Feature:
     description: str = ""
 
 
-def _types(of: str | tuple[str, ...]) -> tuple[str, ...]:
+def _types(of: Types) -> tuple[str, ...]:
     return (of,) if isinstance(of, str) else tuple(of)
 
 
 def count(
-    name: str,
-    of: str | tuple[str, ...],
-    *,
-    by: str,
-    window_s: float | None = None,
-    reduce: Reduce = "mean",
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "mean"
 ) -> Aggregate:
     """Count events.
 
     Returns:
-        The aggregate; reads whole numbers.
+        The aggregate; reads whole numbers, 0 without events.
     """
     return Aggregate(
         name=name, fold="count", of=_types(of), by=by, window_s=window_s, reduce=reduce
@@ -105,59 +118,100 @@ def count(
 
 
 def total(
-    name: str,
-    of: str | tuple[str, ...],
-    *,
-    by: str,
-    window_s: float | None = None,
-    reduce: Reduce = "mean",
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "mean"
 ) -> Aggregate:
     """Sum the values of events; an event without a value adds nothing.
 
     Returns:
-        The aggregate.
+        The aggregate; 0 without events.
     """
     return Aggregate(name=name, fold="sum", of=_types(of), by=by, window_s=window_s, reduce=reduce)
 
 
-def distinct_items(name: str, of: str | tuple[str, ...], *, by: str) -> Aggregate:
-    """Count different items.
+def mean(
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "mean"
+) -> Aggregate:
+    """Average the values of events; an event without a value does not count.
 
     Returns:
-        The aggregate; reads whole numbers.
+        The aggregate; missing where no event had a value.
     """
-    return Aggregate(name=name, fold="distinct_items", of=_types(of), by=by)
+    return Aggregate(name=name, fold="mean", of=_types(of), by=by, window_s=window_s, reduce=reduce)
+
+
+def minimum(
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "min"
+) -> Aggregate:
+    """Find the smallest value of events.
+
+    Returns:
+        The aggregate; missing where no event had a value.
+    """
+    return Aggregate(name=name, fold="min", of=_types(of), by=by, window_s=window_s, reduce=reduce)
+
+
+def maximum(
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "max"
+) -> Aggregate:
+    """Find the largest value of events.
+
+    Returns:
+        The aggregate; missing where no event had a value.
+    """
+    return Aggregate(name=name, fold="max", of=_types(of), by=by, window_s=window_s, reduce=reduce)
+
+
+def distinct(
+    name: str,
+    of: Types,
+    *,
+    by: str,
+    what: Distinct = "item",
+    window_s: float | None = None,
+) -> Aggregate:
+    """Count different items, or different users (events of nobody do not count as one).
+
+    Returns:
+        The aggregate; reads whole numbers, 0 without events.
+    """
+    return Aggregate(
+        name=name, fold="distinct", of=_types(of), by=by, window_s=window_s, what=what
+    )
 
 
 def since_last(
-    name: str, of: str | tuple[str, ...], *, by: str, reduce: Reduce = "mean"
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "min"
 ) -> Aggregate:
     """Measure the time since the latest event.
 
     Returns:
         The aggregate; reads seconds, missing when there was no event.
     """
-    return Aggregate(name=name, fold="since_last", of=_types(of), by=by, reduce=reduce)
+    return Aggregate(
+        name=name, fold="since_last", of=_types(of), by=by, window_s=window_s, reduce=reduce
+    )
 
 
 def since_first(
-    name: str, of: str | tuple[str, ...], *, by: str, reduce: Reduce = "mean"
+    name: str, of: Types, *, by: str, window_s: float | None = None, reduce: Reduce = "max"
 ) -> Aggregate:
     """Measure the time since the earliest event.
 
     Returns:
         The aggregate; reads seconds, missing when there was no event.
     """
-    return Aggregate(name=name, fold="since_first", of=_types(of), by=by, reduce=reduce)
+    return Aggregate(
+        name=name, fold="since_first", of=_types(of), by=by, window_s=window_s, reduce=reduce
+    )
 
 
 def decayed_count(
-    name: str, of: str | tuple[str, ...], *, by: str, half_life_s: float, reduce: Reduce = "mean"
+    name: str, of: Types, *, by: str, half_life_s: float, reduce: Reduce = "mean"
 ) -> Aggregate:
     """Count events, older ones less.
 
     Returns:
-        The aggregate.
+        The aggregate; 0 without events.
     """
     return Aggregate(
         name=name,
@@ -169,10 +223,60 @@ def decayed_count(
     )
 
 
-def last_items(name: str, of: str | tuple[str, ...], *, n: int) -> Aggregate:
-    """Keep a user's last items, for feature models and candidate sources.
+def decayed_total(
+    name: str, of: Types, *, by: str, half_life_s: float, reduce: Reduce = "mean"
+) -> Aggregate:
+    """Sum the values of events, older ones less; an event without a value adds nothing.
+
+    Returns:
+        The aggregate; 0 without events.
+    """
+    return Aggregate(
+        name=name, fold="decayed_sum", of=_types(of), by=by, half_life_s=half_life_s, reduce=reduce
+    )
+
+
+def last_items(
+    name: str, of: Types, *, n: int, by: str = "user", window_s: float | None = None
+) -> Aggregate:
+    """Keep the last items of a user or a session, for feature models and candidate sources.
 
     Returns:
         The aggregate; read as `Histories`, not as a column.
     """
-    return Aggregate(name=name, fold="last_items", of=_types(of), by="user", n=n)
+    return Aggregate(name=name, fold="last_items", of=_types(of), by=by, n=n, window_s=window_s)
+
+
+def check_aggregate(aggregate: Aggregate) -> None:
+    """Check what the types of an aggregate's fields cannot say; its key is checked by `parse_key`.
+
+    Raises:
+        ValueError: Says what was found and what was expected.
+    """
+    found = _problem(aggregate)
+    if found:
+        text = f"aggregate {aggregate.name!r}: {found}"
+        raise ValueError(text)
+
+
+def _problem(aggregate: Aggregate) -> str:
+    if not aggregate.of:
+        return "of names no event type; expected one at least"
+    if SESSION in aggregate.of and len(aggregate.of) > 1:
+        return f"of mixes {SESSION!r} with {aggregate.of}; expected it alone"
+    if aggregate.window_s is not None and not aggregate.window_s > 0:
+        return f"window_s is {aggregate.window_s}; expected seconds above 0"
+    decayed = aggregate.fold.startswith("decayed")
+    if decayed != (aggregate.half_life_s is not None):
+        return f"half_life_s is {aggregate.half_life_s} for fold {aggregate.fold!r}"
+    if decayed and not (aggregate.half_life_s or 0) > 0:
+        return f"half_life_s is {aggregate.half_life_s}; expected seconds above 0"
+    if decayed and aggregate.window_s is not None:
+        return "a decayed fold takes no window_s; expected one or the other"
+    if (aggregate.fold == "last_items") != (aggregate.n > 0):
+        return f"n is {aggregate.n} for fold {aggregate.fold!r}; expected n > 0 for last_items only"
+    if aggregate.fold == "last_items" and aggregate.by not in {"user", "session"}:
+        return f"last_items are kept by {aggregate.by!r}; expected user or session"
+    if SESSION in aggregate.of and "item" in aggregate.by:
+        return f"by is {aggregate.by!r}; a start of a session has no item"
+    return ""

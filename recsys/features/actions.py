@@ -7,7 +7,8 @@ Both executions of the aggregates fold these rows, in this order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
+from recsys.features.contexts import (
+    Contexts,
+    impression_contexts,
+    interaction_contexts,
+    recent_impressions,
+)
 from recsys.features.entities import Entities
+from recsys.features.sessions import Visitors
 from recsys.schema import IMPRESSION
 
 
@@ -28,6 +36,9 @@ class Actions:
         users: int32 (n,): user rows; `ANONYMOUS` where nobody is named.
         items: int32 (n,): item rows.
         versions: int32 (n,): version row of the item when the event became visible; -1: none yet.
+        user_versions: int32 (n,): the same of the user.
+        visitors: int32 (n,): visitor rows; `NO_VISITOR` where there is none.
+        contexts: int32 (n,): rows of request attributes; `NO_CONTEXT` where there are none.
         visible: int64 (n,): microseconds, ascending.
         occurred: int64 (n,): microseconds.
         values: float64 (n,): the event's value; NaN where it has none.
@@ -37,6 +48,9 @@ class Actions:
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     versions: NDArray[np.int32]
+    user_versions: NDArray[np.int32]
+    visitors: NDArray[np.int32]
+    contexts: NDArray[np.int32]
     visible: NDArray[np.int64]
     occurred: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -44,21 +58,26 @@ class Actions:
     def __len__(self) -> int:
         return len(self.types)
 
-    def where(self, rows: NDArray[np.generic]) -> Actions:
-        """Choose rows by mask or index.
+    def where(self, rows: NDArray[np.generic] | slice) -> Actions:
+        """Choose rows by mask, index or slice.
 
         Returns:
             The chosen rows, in the given order.
         """
-        return Actions(
-            types=self.types[rows],
-            users=self.users[rows],
-            items=self.items[rows],
-            versions=self.versions[rows],
-            visible=self.visible[rows],
-            occurred=self.occurred[rows],
-            values=self.values[rows],
-        )
+        return Actions(*(getattr(self, name)[rows] for name in ACTION_COLUMNS))
+
+    def in_memory(self, start: int, stop: int) -> Actions:
+        """Take consecutive rows out of columns that may be mapped from files.
+
+        Returns:
+            The rows; a copy where the columns cannot be written to, because compiled code is kept
+            for one kind of array only.
+        """
+        columns = (getattr(self, name)[start:stop] for name in ACTION_COLUMNS)
+        return Actions(*(np.require(column, requirements=("C", "W")) for column in columns))
+
+
+ACTION_COLUMNS: Final = tuple(column.name for column in fields(Actions))
 
 
 class EventTypes:
@@ -99,13 +118,19 @@ class EncodedLog:
         items: All items.
         users: All users.
         types: All event types.
+        visitors: All visitors.
+        contexts: All distinct request attributes.
         actions: All interactions and impressions.
+        recent: Impression id, context row and `visible_at` of the impressions of the last day.
     """
 
     items: Entities
     users: Entities
     types: EventTypes
+    visitors: Visitors
+    contexts: Contexts
     actions: Actions
+    recent: Sequence[tuple[str, int, int]] = ()
 
 
 def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> EncodedLog:
@@ -128,17 +153,46 @@ def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> Encode
         users.add_ids(ids.unique(maintain_order=True).to_list())
     found = sorted(snapshot.interactions["type"].unique().to_list())
     types = EventTypes([*known_types, *found])
-    rows = _action_rows(snapshot)
-    actions = Actions(
+    contexts, visitors = Contexts(), Visitors()
+    actions = _encode_rows(_action_rows(snapshot, contexts), items, users, types, visitors)
+    recent = recent_impressions(snapshot, contexts)
+    return EncodedLog(items, users, types, visitors, contexts, actions, recent)
+
+
+def _encode_rows(
+    rows: pl.DataFrame, items: Entities, users: Entities, types: EventTypes, visitors: Visitors
+) -> Actions:
+    item_rows, user_rows = _rows_of(items, rows["item_id"]), _rows_of(users, rows["user_id"])
+    visible = rows["visible_at"].to_numpy()
+    sessions = rows["session_id"]
+    has_sessions = bool((sessions != "").any())
+    return Actions(
         types=_look_up(rows["type"], {name: i for i, name in enumerate(types.names)}, np.int16),
-        users=users.rows(rows["user_id"].to_list()),
-        items=items.rows(rows["item_id"].to_list()),
-        versions=np.zeros(0, dtype=np.int32),
-        visible=rows["visible_at"].to_numpy(),
+        users=user_rows,
+        items=item_rows,
+        versions=VersionTimeline(items).as_of(item_rows, visible, side="right"),
+        user_versions=VersionTimeline(users).as_of(user_rows, visible, side="right"),
+        visitors=visitors.add(sessions.to_list() if has_sessions else (), user_rows),
+        contexts=rows["context"].to_numpy().astype(np.int32),
+        visible=visible,
         occurred=rows["occurred_at"].to_numpy(),
         values=rows["value"].fill_null(float("nan")).to_numpy(),
     )
-    return EncodedLog(items, users, types, with_versions(actions, items))
+
+
+def _rows_of(entities: Entities, ids: pl.Series) -> NDArray[np.int32]:
+    """Look a long column of ids up: each distinct id once.
+
+    Returns:
+        int32 (n,): rows.
+    """
+    if ids.is_empty():
+        return np.zeros(0, dtype=np.int32)
+    distinct = ids.unique()
+    rows = entities.rows(distinct.to_list())
+    index = pl.DataFrame({"id": distinct, "row": rows})
+    found = ids.to_frame("id").join(index, on="id", how="left", maintain_order="left")
+    return found["row"].to_numpy().astype(np.int32)
 
 
 def _entities(frame: pl.DataFrame, id_column: str) -> Entities:
@@ -149,22 +203,29 @@ def _entities(frame: pl.DataFrame, id_column: str) -> Entities:
     return entities
 
 
-def _action_rows(snapshot: LogSnapshot) -> pl.DataFrame:
+def _action_rows(snapshot: LogSnapshot, contexts: Contexts) -> pl.DataFrame:
     """Put impressions (one row per shown item) and interactions into one time-ordered table.
 
     Returns:
-        Columns type, user_id, item_id, visible_at, occurred_at, value.
+        Columns type, user_id, item_id, session_id, context, visible_at, occurred_at, value.
     """
     order = ("visible_at", "kind", "event_id")
-    columns = ("type", "user_id", "item_id", "occurred_at", "value", *order)
+    columns = (
+        "type", "user_id", "item_id", "session_id", "context", "occurred_at", "value", *order
+    )  # fmt: skip
+    of_impressions = impression_contexts(snapshot, contexts)
+    of_interactions = interaction_contexts(snapshot, of_impressions)
     shown = (
         snapshot.impressions
+        .with_columns(context=pl.Series(of_impressions, dtype=pl.Int32))
         .explode("item_ids")
         .rename({"item_ids": "item_id"})
         .with_columns(type=pl.lit(IMPRESSION), value=pl.lit(None, dtype=pl.Float64), kind=pl.lit(0))
         .select(columns)
     )
-    done = snapshot.interactions.with_columns(kind=pl.lit(1)).select(columns)
+    done = snapshot.interactions.with_columns(
+        kind=pl.lit(1), context=pl.Series(of_interactions, dtype=pl.Int32)
+    ).select(columns)
     return pl.concat([shown, done]).sort(order, maintain_order=True)
 
 
@@ -172,24 +233,6 @@ def _look_up(names: pl.Series, index: dict[str, int], dtype: type[np.int16]) -> 
     if names.is_empty():
         return np.zeros(0, dtype=dtype)
     return names.replace_strict(index, return_dtype=pl.Int16).to_numpy().astype(dtype)
-
-
-def with_versions(actions: Actions, items: Entities) -> Actions:
-    """Say for each action which version of its item was the latest one when it became visible.
-
-    Returns:
-        The actions with their `versions`.
-    """
-    versions = VersionTimeline(items).as_of(actions.items, actions.visible, side="right")
-    return Actions(
-        types=actions.types,
-        users=actions.users,
-        items=actions.items,
-        versions=versions,
-        visible=actions.visible,
-        occurred=actions.occurred,
-        values=actions.values,
-    )
 
 
 class VersionTimeline:

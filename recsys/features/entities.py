@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.features.codes import MultiCodes, SingleCodes
 from recsys.features.growable import Growable
 from recsys.schema import Attributes, AttributeValue
 
@@ -34,7 +35,8 @@ class Entities:
         self._occurred = Growable(np.int64, 0)
         self._current = Growable(np.int32, -1)
         self._numbers: dict[str, Growable] = {}
-        self._codes: dict[str, AttributeCodes] = {}
+        self._codes: dict[str, MultiCodes] = {}
+        self._single_codes: dict[str, SingleCodes] = {}
         self._values: dict[str, pl.Series] = {}
 
     def __len__(self) -> int:
@@ -86,6 +88,20 @@ class Entities:
                 ids.append(entity_id)
         self._current.resize(len(ids))
 
+    def forget(self, entity_id: str) -> int:
+        """Forget an id and what is known of it; seen again, it gets another row.
+
+        Returns:
+            The row that it had; negative: it was not known.
+        """
+        row = self._rows.pop(entity_id, UNKNOWN)
+        if row >= 0:
+            self.ids[row] = ""
+            self._current.rows[row] = -1
+            for version in np.flatnonzero(self._owners.rows == row).tolist():
+                self._attributes[version] = {}
+        return row
+
     def add_version(
         self, entity_id: str, attributes: Attributes, occurred_at: int, visible_at: int
     ) -> int:
@@ -112,6 +128,8 @@ class Entities:
             _extend_numbers(numbers, [attributes.get(name)])
         for name, codes in self._codes.items():
             codes.append(attributes.get(name))
+        for name, single in self._single_codes.items():
+            single.append(attributes.get(name))
         return version
 
     def current_versions(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -164,69 +182,30 @@ class Entities:
             self._values[name] = column
         return column
 
-    def codes(self, name: str) -> AttributeCodes:
-        """Give a categorical attribute, single- or multi-valued, as integer codes.
+    def codes(self, name: str) -> MultiCodes:
+        """Give an attribute as integer codes, several per version where it is a list.
 
         Returns:
             The codes of all version rows.
         """
         if name not in self._codes:
-            codes = AttributeCodes()
+            codes = MultiCodes()
             for attributes in self._attributes:
                 codes.append(attributes.get(name))
             self._codes[name] = codes
         return self._codes[name]
 
-
-class AttributeCodes:
-    """Values of one attribute as codes, ragged over version rows."""
-
-    __slots__ = ("_codes", "_flat", "_offsets", "values")
-
-    def __init__(self) -> None:
-        self.values: list[str] = []
-        self._codes: dict[str, int] = {}
-        self._flat = Growable(np.int32, -1)
-        self._offsets = Growable(np.int64, 0)
-        self._offsets.resize(1)
-
-    def append(self, value: AttributeValue | None) -> None:
-        """Add the value of the next version row; a value that stands twice counts once."""
-        codes = []
-        for text in dict.fromkeys(_texts(value)):
-            code = self._codes.get(text)
-            if code is None:
-                code = self._codes[text] = len(self.values)
-                self.values.append(text)
-            codes.append(code)
-        self._flat.extend(np.array(codes, dtype=np.int32))
-        self._offsets.extend(np.array([len(self._flat)], dtype=np.int64))
-
-    def expand(self, versions: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """List the codes of version rows.
-
-        Args:
-            versions: int32 (n,); -1 has no codes.
+    def single_codes(self, name: str) -> SingleCodes:
+        """Give an attribute as one integer code per version.
 
         Returns:
-            Positions into `versions` (int64, ascending) and the codes there (int32).
+            The codes of all version rows.
         """
-        offsets = self._offsets.rows
-        if len(offsets) == 1:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
-        starts = offsets[np.maximum(versions, 0)]
-        counts = np.where(versions >= 0, offsets[np.maximum(versions, 0) + 1] - starts, 0)
-        positions = np.repeat(np.arange(len(versions)), counts)
-        within = np.arange(len(positions)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return positions, self._flat.rows[np.repeat(starts, counts) + within]
-
-
-def _texts(value: AttributeValue | None) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return [str(part) for part in value]
-    return [str(value)]
+        if name not in self._single_codes:
+            codes = self._single_codes[name] = SingleCodes()
+            for attributes in self._attributes:
+                codes.append(attributes.get(name))
+        return self._single_codes[name]
 
 
 def _extend_numbers(column: Growable, values: Sequence[AttributeValue | None]) -> None:

@@ -14,16 +14,15 @@ class Growable:
     Args:
         dtype: Of the elements.
         fill: Value of rows that were never written.
-        width: Elements per row; 0 for a one-dimensional array.
+        shape: Of one row; empty for a one-dimensional array.
     """
 
     __slots__ = ("_buffer", "_fill", "_size")
 
-    def __init__(self, dtype: DTypeLike, fill: float, width: int = 0) -> None:
+    def __init__(self, dtype: DTypeLike, fill: float, shape: tuple[int, ...] = ()) -> None:
         self._fill = fill
         self._size = 0
-        shape = (64, width) if width else (64,)
-        self._buffer: NDArray[Any] = np.full(shape, fill, dtype=dtype)
+        self._buffer: NDArray[Any] = np.full((0, *shape), fill, dtype=dtype)
 
     def __len__(self) -> int:
         return self._size
@@ -36,8 +35,9 @@ class Growable:
     def resize(self, size: int) -> None:
         """Grow to `size` rows; never shrinks."""
         if size > len(self._buffer):
-            shape = (max(size, 2 * len(self._buffer)), *self._buffer.shape[1:])
-            buffer = np.full(shape, self._fill, dtype=self._buffer.dtype)
+            # Large arrays grow by less: half of a gigabyte unused is too much.
+            room = max(size, 64, min(2 * self._size, self._size + self._size // 4 + 65_536))
+            buffer = np.full((room, *self._buffer.shape[1:]), self._fill, dtype=self._buffer.dtype)
             buffer[: self._size] = self._buffer[: self._size]
             self._buffer = buffer
         self._size = max(self._size, size)
@@ -47,3 +47,7 @@ class Growable:
         start = self._size
         self.resize(start + len(values))
         self._buffer[start : self._size] = values
+
+    def clear(self, rows: NDArray[np.integer]) -> None:
+        """Set rows back to the fill value."""
+        self._buffer[rows] = self._fill

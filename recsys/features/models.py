@@ -44,11 +44,13 @@ class Histories:
             an item about which nothing is known.
         types: int16 (n_requests, n): index into the event type names; -1: padding.
         ages_s: float32 (n_requests, n): seconds from the event to the request; NaN: padding.
+        values: float32 (n_requests, n): values of the events; NaN: none, or padding.
     """
 
     versions: NDArray[np.int32]
     types: NDArray[np.int16]
     ages_s: NDArray[np.float32]
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,110 +1,75 @@
 """The offline execution: every aggregate for any number of past requests, from the whole log.
 
-Per key, events stand in the order in which they became visible; running sums, maxima and decayed
-sums are laid over them once. A read is then two binary searches on (key, time rank) packed into one
-integer, so its cost does not depend on how many events lie between; SQL range windows over the same
-rows took about six times as long.
+Events and requests are merged in time and walked through once per key: events change cells,
+requests read them, by the same compiled functions that serve online. Only keys that some request
+asks for have cells, and the log is taken in pieces, so memory depends on how much is asked at a
+time and not on how long the log is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EncodedLog, VersionTimeline
-from recsys.features.keys import (
-    NO_EVENTS,
-    Key,
-    KeyedRows,
-    action_keys,
-    candidate_keys,
-    parse_key,
-    reduce_values,
-)
+from recsys.features.asked import KeyReads, SlotMap, ask
+from recsys.features.cells import Asked, Cells, KeyedRows, bucket_us, cell_key
+from recsys.features.interning import PairTable
+from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
-from recsys.features.reading import BatchMemo, age_s, bucket_us, decay, type_mask
+from recsys.features.pairs import Sources, event_owners, event_pairs
+from recsys.features.reading import BatchMemo, age_s, type_mask
+from recsys.features.rings import LastItems, Rings, no_items
+from recsys.features.sessions import AskingVisitors, SessionTracker
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
+from recsys.features.vocabulary import Aggregate
+from recsys.schema import SESSION
+
+#: Events that are taken into memory at a time.
+CHUNK_EVENTS: Final = 4_000_000
+#: Candidates that are asked for at a time; more walk through the log once more.
+CHUNK_CANDIDATES: Final = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedEvents:
-    """Events of some types grouped by key, in time order within a key.
+class Piece(NamedTuple):
+    """Some events of the log, and the requests that fall among them.
 
     Args:
-        keys: int64 (n_keys,): sorted distinct keys.
-        groups: int64 (n,): index into `keys` of each event, ascending.
-        ranks: int64 (n,): `groups * span + time rank`, ascending.
-        starts: int64 (n_keys,): first event of each key.
-        times: int64: sorted distinct instants of visibility of the log; ranks refer to it.
-        actions: The events themselves, in the same order.
+        actions: The events.
+        sessions: int32 (n_events,): their sessions; empty where nobody asks for sessions.
+        begins: int16 (n_events,): 1 where a session begins.
+        ends: int64 (n,): events of the piece before each request.
+        requests: Which requests, of those in time order.
     """
 
-    keys: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    ranks: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    times: NDArray[np.int64]
     actions: Actions
-
-    def group_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Find keys.
-
-        Returns:
-            int64 (n,): index into `keys`, -1 for a key without events.
-        """
-        if not len(self.keys):
-            return np.full(len(keys), -1, dtype=np.int64)
-        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where((keys != NO_EVENTS) & (self.keys[found] == keys), found, -1)
-
-    def before(self, groups: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Find how far a key's events reach before an instant.
-
-        Args:
-            groups: int64 (n,): indices into `keys`.
-            ranks: int64 (n,): number of `times` before the instant.
-
-        Returns:
-            int64 (n,): index after the last event visible strictly before the instant.
-        """
-        wanted = groups * (len(self.times) + 1) + ranks
-        found: NDArray[np.int64] = np.searchsorted(self.ranks, wanted)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class KeyedRequests:
-    """What a batch asks of one set of keyed events; shared by all aggregates over them.
-
-    Args:
-        keyed: Keys of the candidates.
-        groups: int64 (n_keys,): their events, -1: none.
-        requests: int64 (n_keys,): which request each key belongs to.
-        ends: int64 (n_keys,): index after the last event before the request; 0 without events.
-    """
-
-    keyed: KeyedRows
-    groups: NDArray[np.int64]
-    requests: NDArray[np.int64]
+    sessions: NDArray[np.int32]
+    begins: NDArray[np.int16]
     ends: NDArray[np.int64]
+    requests: slice
 
 
 class OfflineReader:
-    """Reads aggregates from an encoded log, as of any instants."""
+    """Reads aggregates from an encoded log, as of any instants.
 
-    def __init__(self, log: EncodedLog) -> None:
+    Args:
+        log: The log; its columns may be mapped from files.
+        chunk_events: Events that are taken into memory at a time.
+    """
+
+    def __init__(self, log: EncodedLog, chunk_events: int = CHUNK_EVENTS) -> None:
         self.items = log.items
         self.users = log.users
         self.types = log.types
-        self._actions = log.actions
-        self._times = np.unique(log.actions.visible)
+        self._log = log
+        self._sources = Sources(log.items, log.users, log.visitors, log.contexts)
+        self._chunk_events = chunk_events
         self._item_timeline = VersionTimeline(log.items)
         self._user_timeline = VersionTimeline(log.users)
-        self._keyed: dict[tuple[str, tuple[str, ...]], KeyedEvents] = {}
         self._memo = BatchMemo()
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
@@ -134,183 +99,228 @@ class OfflineReader:
         Returns:
             float64 (n_candidates,): NaN where it is missing.
         """
-        events = self._events(aggregate, parse_key(aggregate.by))
-        asked = self._asked(aggregate, slates, events)
-        values = _fold(aggregate, events, asked, slates.as_of)
-        return reduce_values(values, asked.keyed, len(slates.items), aggregate.reduce)
+        return self.read_many((aggregate,), slates)[0]
+
+    def read_many(
+        self, aggregates: Sequence[Aggregate], slates: Slates
+    ) -> list[NDArray[np.float64]]:
+        """Read scalar aggregates; those with one key share its walk through the log.
+
+        Returns:
+            float64 (n_candidates,) for each: NaN where it is missing.
+        """
+        memo = self._memo.of(slates)
+        wanted = {(cell_key(a), a.reduce): a for a in aggregates}
+        by_key: dict[str, list[Aggregate]] = {}
+        for key, aggregate in wanted.items():
+            if key not in memo:
+                by_key.setdefault(aggregate.by, []).append(aggregate)
+        for by, group in by_key.items():
+            columns = self._read_key(parse_key(by), group, slates)
+            for aggregate, column in zip(group, columns, strict=True):
+                memo[cell_key(aggregate), aggregate.reduce] = column
+        return [memo[cell_key(a), a.reduce] for a in aggregates]
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
-        """Read the last items of every request's user.
+        """Read the last items of every request's user or session.
 
         Returns:
             The histories, newest first.
         """
-        events = self._events(aggregate, parse_key(aggregate.by))
-        groups = events.group_of(slates.users.astype(np.int64))
-        ends = np.where(
-            groups >= 0, events.before(groups, np.searchsorted(events.times, slates.as_of)), 0
-        )
-        starts = events.starts[np.maximum(groups, 0)] if len(events.keys) else ends
-        rows = ends[:, None] - 1 - np.arange(aggregate.n)[None, :]
-        there = (groups >= 0)[:, None] & (rows >= np.where(groups >= 0, starts, 0)[:, None])
-        if not len(events.actions):
-            return empty_histories(len(slates), aggregate.n)
-        rows = np.where(there, rows, 0)
+        order = np.argsort(slates.as_of, kind="stable")
+        found = self._last_items(aggregate, slates.take(order))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        items, types, occurred, values = (column[back] for column in found)
         instants = np.repeat(slates.as_of, aggregate.n)
-        versions = self._item_timeline.as_of(events.actions.items[rows].ravel(), instants)
-        ages = age_s(slates.as_of[:, None], events.actions.occurred[rows])
-        return Histories(
-            versions=np.where(there, versions.reshape(rows.shape), np.int32(-1)),
-            types=np.where(there, events.actions.types[rows], np.int16(-1)),
-            ages_s=np.where(there, ages, np.nan).astype(np.float32),
+        versions = self._item_timeline.as_of(items.ravel(), instants).reshape(items.shape)
+        ages = np.where(types >= 0, age_s(slates.as_of[:, None], occurred), np.nan)
+        return Histories(versions, types, ages.astype(np.float32), values)
+
+    def _last_items(self, aggregate: Aggregate, slates: Slates) -> LastItems:
+        key, out = parse_key(aggregate.by), no_items(len(slates), aggregate.n)
+        asked = self._ask(key, slates, needs_sessions=aggregate.by == "session")
+        rings, slot_map = Rings(aggregate), SlotMap(key, asked.pairs)
+        wanted = type_mask(aggregate.of, self.types)
+        slots = slot_map.slots(asked.pairs.owners, asked.pairs.codes)
+        per_request = np.full(len(slates), -1, dtype=np.int32)
+        per_request[np.diff(asked.pairs.starts) > 0] = slots
+        for piece in self._pieces(slates, needs_sessions=aggregate.by == "session"):
+            keyed = self._keyed(key, piece, slot_map)
+            there = piece.requests
+            rings.stream(
+                keyed, piece.actions, wanted,
+                ends=piece.ends, slots=per_request[there], as_of=slates.as_of[there],
+                out=LastItems(*(column[there] for column in out)),
+            )  # fmt: skip
+        return out
+
+    def _read_key(
+        self, key: Key, aggregates: Sequence[Aggregate], slates: Slates
+    ) -> list[NDArray[np.float64]]:
+        """Read aggregates with one key, a bounded number of candidates at a time.
+
+        Returns:
+            float64 (n_candidates,) for each aggregate.
+        """
+        out = [np.empty(len(slates.items)) for _ in aggregates]
+        order = np.argsort(slates.as_of, kind="stable")
+        sizes = np.cumsum(slates.sizes[order])
+        ends = np.searchsorted(
+            sizes, np.arange(CHUNK_CANDIDATES, sizes[-1:].sum(), CHUNK_CANDIDATES)
         )
+        for requests in np.split(order, np.unique(ends)):
+            part = slates.take(requests)
+            places = slates.candidates_of(requests)
+            columns = self._read_part(key, aggregates, part)
+            for column, found in zip(out, columns, strict=True):
+                column[places] = found
+        return out
 
-    def _asked(self, aggregate: Aggregate, slates: Slates, events: KeyedEvents) -> KeyedRequests:
-        memo = self._memo.of(slates)
-        share = (aggregate.by, aggregate.of)
-        if share not in memo:
-            keyed = self._candidate_keys(aggregate.by, slates, memo)
-            requests = np.repeat(np.arange(len(slates)), slates.sizes)[keyed.positions]
-            groups = events.group_of(keyed.keys)
-            known = np.flatnonzero(groups >= 0)
-            ranks = np.searchsorted(events.times, slates.as_of)[requests[known]]
-            ends = np.zeros(len(groups), dtype=np.int64)
-            ends[known] = events.before(groups[known], ranks)
-            memo[share] = KeyedRequests(keyed, groups, requests, ends)
-        asked: KeyedRequests = memo[share]
-        return asked
+    def _read_part(
+        self, key: Key, aggregates: Sequence[Aggregate], slates: Slates
+    ) -> list[NDArray[np.float64]]:
+        starts = any(a.of == (SESSION,) for a in aggregates)
+        needs_sessions = starts or key.request == "session"
+        asked = self._ask(key, slates, needs_sessions=key.request == "session")
+        slot_map = SlotMap(key, asked.pairs)
+        slots = slot_map.slots(asked.pairs.owners, asked.pairs.codes)
+        walks = [_Walk(a, self, slot_map.n_slots, asked.n_readers) for a in aggregates]
+        offsets = slates.offsets if key.item else np.arange(len(slates) + 1, dtype=np.int64)
+        for piece in self._pieces(slates, needs_sessions=needs_sessions):
+            first, last = piece.requests.start, piece.requests.stop
+            keyed = self._keyed(key, piece, slot_map)
+            reads = Asked(
+                piece.ends, offsets[first : last + 1], slots, asked.pairs.starts,
+                slates.as_of[piece.requests],
+            )  # fmt: skip
+            for walk in walks:
+                walk.through(piece, keyed, reads)
+        if key.item:
+            return [walk.out for walk in walks]
+        return [slates.spread(walk.out).astype(np.float64, copy=False) for walk in walks]
 
-    def _candidate_keys(self, by: str, slates: Slates, memo: dict[object, Any]) -> KeyedRows:
-        if by not in memo:
-            key = parse_key(by)
-            versions = self.item_versions(slates) if key.attribute else slates.items
-            memo[by] = candidate_keys(key, slates, versions, self.items)
-        keyed: KeyedRows = memo[by]
-        return keyed
+    def _ask(self, key: Key, slates: Slates, *, needs_sessions: bool) -> KeyReads:
+        running = self._running(slates) if needs_sessions else None
+        versions = self.item_versions_of(slates) if key.item_attribute else slates.items
+        return ask(key, slates, self._sources, versions, self.user_versions(slates), running)
 
-    def _events(self, aggregate: Aggregate, key: Key) -> KeyedEvents:
-        cache_key = (aggregate.by, aggregate.of)
-        if cache_key not in self._keyed:
-            mask = type_mask(aggregate.of, self.types)
-            actions = self._actions.where(mask[self._actions.types])
-            self._keyed[cache_key] = self._group(key, actions)
-        return self._keyed[cache_key]
+    def item_versions_of(self, slates: Slates) -> NDArray[np.int32]:
+        """Find version rows without remembering them.
 
-    def _group(self, key: Key, actions: Actions) -> KeyedEvents:
-        keyed = action_keys(key, actions, self.items)
-        keys, groups = np.unique(keyed.keys, return_inverse=True)
-        order = np.argsort(groups, kind="stable")
-        groups = groups[order]
-        actions = actions.where(keyed.positions[order])
-        ranks = np.searchsorted(self._times, actions.visible)
-        return KeyedEvents(
-            keys=keys,
-            groups=groups,
-            ranks=groups * (len(self._times) + 1) + ranks,
-            starts=np.searchsorted(groups, np.arange(len(keys))),
-            times=self._times,
-            actions=actions,
+        Returns:
+            int32 (n_candidates,), -1 where nothing was known.
+        """
+        instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
+        return self._item_timeline.as_of(slates.items, instants)
+
+    def _keyed(self, key: Key, piece: Piece, slot_map: SlotMap) -> KeyedRows:
+        owners = (
+            event_owners(key, piece.actions, self._sources, piece.sessions) if key.request else None
         )
+        pairs = event_pairs(key, piece.actions, self.items, owners)
+        slots = slot_map.slots(pairs.owners, pairs.codes)
+        there = slots >= 0
+        return KeyedRows(pairs.rows[there], slots[there])
+
+    def _running(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the running session of every request, by a walk of its own.
+
+        Returns:
+            int32 (n_requests,).
+        """
+        tracker, found = SessionTracker(), np.empty(len(slates), dtype=np.int32)
+        session_ids = slates.sessions or [""] * len(slates)
+        visitors = np.array(
+            [
+                self._log.visitors.find(session_id, user)
+                for session_id, user in zip(session_ids, slates.users.tolist(), strict=True)
+            ],
+            dtype=np.int32,
+        )
+        for piece in self._pieces(slates, needs_sessions=False):
+            asking = AskingVisitors(
+                piece.ends, visitors[piece.requests], slates.as_of[piece.requests]
+            )
+            walked = tracker.walk(piece.actions.visitors, piece.actions.visible, asking)
+            found[piece.requests] = walked.running
+        return found
+
+    def _pieces(self, slates: Slates, *, needs_sessions: bool) -> Iterator[Piece]:
+        """Walk through the log as far as requests in time order look.
+
+        Yields:
+            Pieces of the log; every request falls into one of them.
+        """
+        actions = self._log.actions
+        ends = np.searchsorted(actions.visible, slates.as_of)
+        n_seen = int(ends[-1]) if len(ends) else 0
+        tracker = SessionTracker()
+        for start in range(0, max(n_seen, 1), self._chunk_events):
+            stop = min(start + self._chunk_events, n_seen)
+            part = actions.in_memory(start, stop)
+            first = int(np.searchsorted(ends, start))
+            last = int(np.searchsorted(ends, stop)) if stop < n_seen else len(ends)
+            sessions, begins = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int16)
+            if needs_sessions:
+                walked = tracker.walk(part.visitors, part.visible)
+                sessions, begins = walked.sessions, walked.begins.astype(np.int16)
+            local = ends[first:last] - start
+            yield Piece(part, sessions, begins, local, slice(first, last))
 
 
-def empty_histories(n_requests: int, n: int) -> Histories:
-    """Make histories of users who did nothing.
+class _Walk:
+    """One aggregate on its way through the log."""
+
+    def __init__(
+        self, aggregate: Aggregate, reader: OfflineReader, n_slots: int, n_readers: int
+    ) -> None:
+        self._aggregate = aggregate
+        self._cells = Cells(aggregate, n_slots)
+        self._wanted = type_mask(aggregate.of, reader.types)
+        self._pairs = PairTable() if aggregate.fold == "distinct" else None
+        self.out = np.empty(n_readers)
+
+    def through(self, piece: Piece, keyed: KeyedRows, reads: Asked) -> None:
+        """Fold the events of a piece in and answer its requests."""
+        actions = piece.actions
+        if self._aggregate.of == (SESSION,):
+            actions = replace(actions, types=piece.begins)
+        previous = np.zeros(0, dtype=np.int64)
+        if self._pairs is not None:
+            keyed, previous = distinct_rows(
+                self._aggregate, self._pairs, keyed, keyed.slots.astype(np.int64),
+                actions, self._wanted,
+            )  # fmt: skip
+        self._cells.stream(
+            keyed, actions, self._wanted, previous,
+            asked=reads, reduce=self._aggregate.reduce, out=self.out,
+        )  # fmt: skip
+
+
+def distinct_rows(
+    aggregate: Aggregate,
+    pairs: PairTable,
+    keyed: KeyedRows,
+    keys: NDArray[np.int64],
+    actions: Actions,
+    wanted: NDArray[np.bool_],
+) -> tuple[KeyedRows, NDArray[np.int64]]:
+    """Keep the events that a `distinct` aggregate counts, and say when each pair was seen before.
+
+    Args:
+        aggregate: A `distinct` aggregate.
+        pairs: What was seen before; goes on.
+        keyed: Cells of events.
+        keys: int64 (n_keys,): what stands for the cell in the pairs.
+        actions: The events.
+        wanted: bool (n_types,): event types that count.
 
     Returns:
-        Padding only.
+        The events that count, and int64: bucket in which the pair was seen before.
     """
-    shape = (n_requests, n)
-    return Histories(
-        versions=np.full(shape, -1, dtype=np.int32),
-        types=np.full(shape, -1, dtype=np.int16),
-        ages_s=np.full(shape, np.nan, dtype=np.float32),
-    )
-
-
-def _fold(
-    aggregate: Aggregate, events: KeyedEvents, asked: KeyedRequests, as_of: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Read one value per key of a candidate.
-
-    Returns:
-        float64 (n_keys,).
-    """
-    additive = aggregate.fold in {"count", "sum", "distinct_items", "decayed_count"}
-    values = np.full(len(asked.groups), 0.0 if additive else np.nan)
-    known = np.flatnonzero(asked.groups >= 0)
-    groups, requests, ends = asked.groups[known], asked.requests[known], asked.ends[known]
-    if additive and aggregate.fold != "decayed_count":
-        starts = events.starts[groups]
-        if aggregate.window_s is not None:
-            step = bucket_us(aggregate, WINDOW_BUCKETS)
-            since = (as_of // step - WINDOW_BUCKETS + 1) * step
-            starts = events.before(groups, np.searchsorted(events.times, since)[requests])
-        totals = _running_totals(aggregate, events)
-        values[known] = totals[ends] - totals[starts]
-        return values
-    some = ends > events.starts[groups]
-    last, instants = ends[some] - 1, as_of[requests[some]]
-    if aggregate.fold == "decayed_count":
-        half_life_s = aggregate.half_life_s or 1.0
-        elapsed = instants - events.actions.visible[last]
-        values[known[some]] = _decayed_sums(events, half_life_s)[last] * decay(elapsed, half_life_s)
-        return values
-    extremes = _running_extremes(events, latest=aggregate.fold == "since_last")
-    values[known[some]] = age_s(instants, extremes[last])
-    return values
-
-
-def _running_totals(aggregate: Aggregate, events: KeyedEvents) -> NDArray[np.float64]:
-    """Sum what each event adds, over all events.
-
-    Returns:
-        float64 (n + 1,): the total before each event, and after the last.
-    """
-    n_events = len(events.actions)
-    if aggregate.fold == "sum":
-        added = np.nan_to_num(events.actions.values, nan=0.0)
-    elif aggregate.fold == "distinct_items":
-        pairs = events.groups << 32 | events.actions.items.astype(np.int64)
-        added = np.zeros(n_events)
-        added[np.unique(pairs, return_index=True)[1]] = 1.0
-    else:
-        return np.arange(n_events + 1, dtype=np.float64)
-    return np.concatenate([[0.0], np.cumsum(added)])
-
-
-def _running_extremes(events: KeyedEvents, *, latest: bool) -> NDArray[np.int64]:
-    """Find the latest (or earliest) `occurred_at` of each key up to each event.
-
-    Returns:
-        int64 (n,): microseconds.
-    """
-    instants, ranks = np.unique(events.actions.occurred, return_inverse=True)
-    if not latest:
-        ranks = len(instants) - 1 - ranks
-    best = np.maximum.accumulate(events.groups * len(instants) + ranks) % max(len(instants), 1)
-    chosen = best if latest else len(instants) - 1 - best
-    result: NDArray[np.int64] = instants[chosen]
-    return result
-
-
-def _decayed_sums(events: KeyedEvents, half_life_s: float) -> NDArray[np.float64]:
-    """Sum decayed events of each key up to each event, as of that event.
-
-    Doubling: after step k a sum covers the last 2 ** k events of its key, so the number of passes
-        is
-    logarithmic in the longest key and no weight ever overflows.
-
-    Returns:
-        float64 (n,).
-    """
-    sums = np.ones(len(events.actions))
-    visible, first = events.actions.visible, events.starts[events.groups]
-    longest = int(np.max(np.arange(len(sums)) - first, initial=0)) + 1
-    shift = 1
-    while shift < longest:
-        rows = np.flatnonzero(np.arange(len(sums)) - shift >= first)
-        earlier = rows - shift
-        added = sums[earlier] * decay(visible[rows] - visible[earlier], half_life_s)
-        sums[rows] += added
-        shift *= 2
-    return sums
+    counts = wanted[actions.types[keyed.rows]]
+    rows, slots, keys = keyed.rows[counts], keyed.slots[counts], keys[counts]
+    others = actions.items if aggregate.what == "item" else actions.users
+    buckets = actions.visible[rows] // bucket_us(aggregate)
+    return KeyedRows(rows, slots), pairs.visit(keys, others[rows], buckets)

@@ -1,40 +1,34 @@
 """The online execution: incremental state, updated by each event, read by integer row.
 
-The state of a whole log is built by the same `add` of the same cells, in one large batch. Reading
-is array gathers; no row is joined. Not thread-safe: the owner serialises `apply` and reads.
+The state of a whole log is built by the same `add` of the same cells, in large batches. Reading is
+array gathers; no row is joined. Not thread-safe: the owner serialises `apply` and reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EncodedLog
-from recsys.features.cells import Cells, HistoryCells, make_cells
-from recsys.features.keys import (
-    Key,
-    KeyedRows,
-    action_keys,
-    candidate_keys,
-    parse_key,
-    reduce_values,
-)
+from recsys.features.arrivals import Arrivals
+from recsys.features.asked import ask
+from recsys.features.keys import parse_key
 from recsys.features.models import Histories
-from recsys.features.reading import BatchMemo, age_s, type_mask
+from recsys.features.pairs import Sources
+from recsys.features.reading import BatchMemo, age_s
+from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
-from recsys.features.slots import CombinedSlots
+from recsys.features.state import Batch, KeyState
 from recsys.features.vocabulary import Aggregate
-from recsys.schema import (
-    IMPRESSION,
-    Event,
-    ImpressionEvent,
-    InteractionEvent,
-    ItemEvent,
-    UserEvent,
-    VisibleEvent,
-)
+from recsys.schema import SESSION, VisibleEvent
+
+#: Events that are folded in at a time when the state of a log is built.
+_BULK_EVENTS: Final = 1_000_000
+#: Ended sessions are swept out when there are so many more visitors than after the last sweep.
+_SWEEP_VISITORS: Final = 50_000
 
 
 class OnlineState:
@@ -49,30 +43,29 @@ class OnlineState:
         self.items = log.items
         self.users = log.users
         self.types = log.types
-        self._cells: dict[Aggregate, Cells] = {}
-        self._histories: dict[Aggregate, HistoryCells] = {}
-        self._slots: dict[str, CombinedSlots] = {}
+        self.visitors: Visitors = log.visitors
+        self._sources = Sources(log.items, log.users, log.visitors, log.contexts)
+        self._arrivals = Arrivals(log)
         self._memo = BatchMemo()
+        self._keys: dict[str, KeyState] = {}
         for aggregate in aggregates:
-            if aggregate.fold == "last_items":
-                self._histories[aggregate] = HistoryCells(aggregate.n)
-            else:
-                self._cells[aggregate] = make_cells(aggregate)
-        self._add(log.actions)
+            state = self._keys.get(aggregate.by)
+            if state is None:
+                state = self._keys[aggregate.by] = KeyState(parse_key(aggregate.by), self.types)
+            state.keep(aggregate)
+        self._keeps_sessions = any(
+            a.of == (SESSION,) or parse_key(a.by).request == "session" for a in aggregates
+        )
+        self._tracker = SessionTracker()
+        self._n_swept = 0
+        for start in range(0, len(log.actions), _BULK_EVENTS):
+            self._add(log.actions.in_memory(start, start + _BULK_EVENTS))
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""
         self._memo.clear()
-        pending: list[VisibleEvent] = []
-        for visible in events:
-            event = visible.event
-            if isinstance(event, ItemEvent | UserEvent):
-                self._add_interactions(pending)
-                pending = []
-                self._add_version(event, visible.visible_at)
-            else:
-                pending.append(visible)
-        self._add_interactions(pending)
+        for actions in self._arrivals.encode(events):
+            self._add(actions)
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the latest version rows of all candidates.
@@ -100,97 +93,117 @@ class OnlineState:
         Returns:
             float64 (n_candidates,): NaN where it is missing.
         """
-        keyed, slots = self._asked(aggregate.by, slates)
-        instants = slates.spread(slates.as_of)[keyed.positions].astype(np.int64, copy=False)
-        values = self._cells[aggregate].read(slots, instants)
-        return reduce_values(values, keyed, len(slates.items), aggregate.reduce)
+        return self.read_many((aggregate,), slates)[0]
+
+    def read_many(
+        self, aggregates: Sequence[Aggregate], slates: Slates
+    ) -> list[NDArray[np.float64]]:
+        """Read scalar aggregates.
+
+        Returns:
+            float64 (n_candidates,) for each: NaN where it is missing.
+        """
+        return [self._read(aggregate, slates) for aggregate in aggregates]
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
-        """Read the last items of every request's user.
+        """Read the last items of every request's user or session.
 
         Returns:
             The histories, newest first.
         """
-        cells = self._histories[aggregate]
-        items, types, occurred = cells.read(slates.users.astype(np.int64))
-        there = types >= 0
-        versions = self.items.current_versions(items)
-        ages = np.where(there, age_s(slates.as_of[:, None], occurred), np.nan)
-        return Histories(versions=versions, types=types, ages_s=ages.astype(np.float32))
+        state = self._keys[aggregate.by]
+        owners = slates.users if aggregate.by == "user" else self._sessions(slates)
+        found = state.rings(aggregate).read(owners.astype(np.int32, copy=False), slates.as_of)
+        versions = self.items.current_versions(found.items)
+        ages = np.where(found.types >= 0, age_s(slates.as_of[:, None], found.occurred), np.nan)
+        return Histories(versions, found.types, ages.astype(np.float32), found.values)
 
-    def _asked(self, by: str, slates: Slates) -> tuple[KeyedRows, NDArray[np.int64]]:
-        memo = self._memo.of(slates)
-        if by not in memo:
-            key = parse_key(by)
-            versions = self.item_versions(slates) if key.attribute else slates.items
-            keyed = candidate_keys(key, slates, versions, self.items)
-            memo[by] = keyed, keyed.keys if key.dense else self._combined(by).look_up(keyed.keys)
-        asked: tuple[KeyedRows, NDArray[np.int64]] = memo[by]
-        return asked
+    def forget_user(self, user_id: str) -> None:
+        """Forget a user at once: what is kept by user or session, and the user among the distinct.
 
-    def _combined(self, by: str) -> CombinedSlots:
-        return self._slots.setdefault(by, CombinedSlots())
+        What the user's events added to items, attributes and everything else stays, as it does in
+        a log in which the same events name nobody.
+        """
+        self._memo.clear()
+        row = self.users.forget(user_id)
+        if row < 0:
+            return
+        visitor = self.visitors.find("", row)
+        if visitor >= 0:
+            self._forget_visitors(np.array([visitor], dtype=np.int32))
+        for state in self._keys.values():
+            state.forget_user(row)
 
-    def _add_version(self, event: ItemEvent | UserEvent, visible_at: int) -> None:
-        if isinstance(event, ItemEvent):
-            self.items.add_version(event.item_id, event.attributes, event.occurred_at, visible_at)
-        else:
-            self.users.add_version(event.user_id, event.attributes, event.occurred_at, visible_at)
+    def nbytes(self) -> dict[str, int]:
+        """Measure the state.
 
-    def _add_interactions(self, events: Sequence[VisibleEvent]) -> None:
-        if events:
-            self._add(self._encode(events))
+        Returns:
+            Bytes by key; of cells, rings and the tables that find them.
+        """
+        return {by: state.nbytes for by, state in self._keys.items()}
 
-    def _encode(self, events: Sequence[VisibleEvent]) -> Actions:
-        rows = [row for visible in events for row in _action_rows(visible.event)]
-        counts = [_n_rows(visible.event) for visible in events]
-        users, items, types, values = zip(*rows, strict=True)
-        self.users.add_ids(users)
-        self.items.add_ids(items)
-        item_rows = self.items.rows(items)
-        return Actions(
-            types=np.array([self.types.index(name) for name in types], dtype=np.int16),
-            users=self.users.rows(users),
-            items=item_rows,
-            versions=self.items.current_versions(item_rows),
-            visible=np.repeat(np.array([v.visible_at for v in events], dtype=np.int64), counts),
-            occurred=np.repeat(
-                np.array([v.event.occurred_at for v in events], dtype=np.int64), counts
-            ),
-            values=np.array(values, dtype=np.float64),
-        )
+    def _read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
+        memo, state = self._memo.of(slates), self._keys[aggregate.by]
+        reads = memo.get(aggregate.by)
+        if reads is None:
+            key = state.key
+            rows = self.item_versions(slates) if key.item_attribute else slates.items
+            sessions = self._sessions(slates) if key.request == "session" else None
+            versions = self.user_versions(slates) if key.user_attribute else slates.users
+            asked = ask(key, slates, self._sources, rows, versions, sessions)
+            reads = memo[aggregate.by] = state.reads(asked, slates)
+        values = state.cells(aggregate).read(reads, slates.as_of, aggregate.reduce)
+        if not reads.per_request:
+            return values
+        return slates.spread(values).astype(np.float64, copy=False)
+
+    def _sessions(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the visitors whose session is running; a session's cells are its visitor's.
+
+        Returns:
+            int32 (n_requests,): visitor rows, or the negative numbers of `Walked.running`.
+        """
+        ids = slates.sessions or [""] * len(slates)
+        pairs = zip(ids, slates.users.tolist(), strict=True)
+        visitors = np.array([self.visitors.find(i, user) for i, user in pairs], dtype=np.int32)
+        running = self._tracker.running(visitors, slates.as_of)
+        return np.where(running >= 0, visitors, running).astype(np.int32)
 
     def _add(self, actions: Actions) -> None:
-        slotted: dict[tuple[str, tuple[str, ...]], tuple[NDArray[np.int64], Actions]] = {}
-        state: dict[Aggregate, Cells | HistoryCells] = {**self._cells, **self._histories}
-        for aggregate, cells in state.items():
-            share = (aggregate.by, aggregate.of)
-            if share not in slotted:
-                chosen = actions.where(type_mask(aggregate.of, self.types)[actions.types])
-                slotted[share] = self._slotted(aggregate.by, parse_key(aggregate.by), chosen)
-            slots, events = slotted[share]
-            if len(slots):
-                cells.add(slots, events)
+        if not len(actions):
+            return
+        batch = self._batch(actions)
+        for state in self._keys.values():
+            state.add(batch, self._sources)
+        if self._keeps_sessions and len(self.visitors) > self._n_swept + _SWEEP_VISITORS:
+            self._sweep(int(actions.visible[-1]))
 
-    def _slotted(self, by: str, key: Key, actions: Actions) -> tuple[NDArray[np.int64], Actions]:
-        keyed = action_keys(key, actions, self.items)
-        slots = keyed.keys if key.dense else self._combined(by).assign(keyed.keys)
-        return slots, actions if keyed.one_each else actions.where(keyed.positions)
+    def _batch(self, actions: Actions) -> Batch:
+        if not self._keeps_sessions:
+            nothing = np.zeros(0, dtype=np.int32)
+            return Batch(actions, None, nothing, nothing.astype(np.int16))
+        walked = self._tracker.walk(actions.visitors, actions.visible)
+        # Cells belong to the visitor; only the session that was begun last is kept.
+        latest = self._tracker.is_latest(actions.visitors, walked.sessions)
+        sessions = np.where(latest, actions.visitors, np.int32(-1)).astype(np.int32)
+        self._clear_sessions(np.unique(actions.visitors[walked.begins]))
+        return Batch(actions, sessions, walked.sessions, walked.begins.astype(np.int16))
 
+    def _sweep(self, now: int) -> None:
+        """Forget sessions that are over."""
+        ended, kept = self._tracker.ended(now)
+        self._forget_visitors(ended)
+        for state in self._keys.values():
+            if state.key.request == "session":
+                state.keep_sessions(kept)
+        self._n_swept = len(self.visitors) - len(ended)
 
-def _n_rows(event: Event) -> int:
-    return len(event.item_ids) if isinstance(event, ImpressionEvent) else 1
+    def _clear_sessions(self, visitors: NDArray[np.int32]) -> None:
+        for state in self._keys.values():
+            if state.key.request == "session":
+                state.clear_owners(visitors)
 
-
-def _action_rows(event: Event) -> list[tuple[str, str, str, float]]:
-    """List user, item, type and value of what an event did, item by item.
-
-    Returns:
-        One row for an interaction, one per shown item for an impression.
-    """
-    if isinstance(event, ImpressionEvent):
-        return [(event.user_id, item, IMPRESSION, float("nan")) for item in event.item_ids]
-    if isinstance(event, InteractionEvent):
-        value = float("nan") if event.value is None else event.value
-        return [(event.user_id, event.item_id, event.type, value)]
-    return []
+    def _forget_visitors(self, visitors: NDArray[np.int32]) -> None:
+        self._clear_sessions(visitors)
+        self._tracker.forget(visitors)
+        self.visitors.forget(visitors.tolist())

@@ -20,7 +20,7 @@ from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatc
 from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import Aggregate, Feature
+from recsys.features.vocabulary import Aggregate, Feature, check_aggregate
 
 #: What evaluating an expression may raise: polars' errors and, where it calls Python, any other.
 EXPRESSION_FAILURES: Final = (Exception, pl.exceptions.PanicException)
@@ -148,7 +148,8 @@ class FeaturePlan:
             PluginError: An expression failed or gave another number of rows.
         """
         n_rows = len(slates.items)
-        frame = Frame(slates, reader, self.aggregates, self.profile, self._complete(scores, n_rows))
+        scores_of_all = self._complete(scores, n_rows)
+        frame = Frame(slates, reader, self._read(slates, reader), self.profile, scores_of_all)
         matrix = np.empty((n_rows, len(self.features)), dtype=np.float32, order="F")
         derived: list[tuple[int, Feature]] = []
         of_requests: list[tuple[int, Feature]] = []
@@ -203,12 +204,19 @@ class FeaturePlan:
         Returns:
             bool (n_candidates,).
         """
-        frame = Frame(slates, reader, self.aggregates, self.profile, {})
         names = sorted({name for expr in exprs for name in expr.meta.root_names()})
+        read = [self.aggregates[name] for name in names if name in self.aggregates]
+        values = dict(zip((a.name for a in read), reader.read_many(read, slates), strict=True))
+        frame = Frame(slates, reader, values, self.profile, {})
         data = pl.DataFrame([frame.series(name) for name in names])
         kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
         mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
         return mask
+
+    def _read(self, slates: Slates, reader: StateReader) -> dict[str, NDArray[np.float64]]:
+        names = {name for f in self.features for name in f.expr.meta.root_names()}
+        read = [a for name, a in self.aggregates.items() if name in names]
+        return dict(zip((a.name for a in read), reader.read_many(read, slates), strict=True))
 
     def _complete(
         self, scores: Mapping[str, NDArray[np.float32]], n_rows: int
@@ -321,6 +329,7 @@ def _merge_aggregates(
             raise PluginError(plugin, "recsys_aggregates", cause)
         try:
             parse_key(aggregate.by)
+            check_aggregate(aggregate)
         except ValueError as error:
             raise PluginError(plugin, "recsys_aggregates", str(error)) from error
     return {name: aggregate for name, (_, aggregate) in merged.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from recsys.features.entities import Entities
 from recsys.features.models import Histories
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate
-from recsys.schema import IMPRESSION, MICROSECONDS
+from recsys.schema import IMPRESSION, MICROSECONDS, SESSION
 
 
 class StateReader(Protocol):
@@ -32,6 +33,12 @@ class StateReader(Protocol):
 
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         """Read a scalar aggregate for every candidate: float64 (n_candidates,), NaN: missing."""
+        ...
+
+    def read_many(
+        self, aggregates: Sequence[Aggregate], slates: Slates
+    ) -> list[NDArray[np.float64]]:
+        """Read scalar aggregates, which share what they have in common: an array as of `read` each."""
         ...
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
@@ -65,21 +72,18 @@ class BatchMemo:
 def type_mask(of: tuple[str, ...], types: EventTypes) -> NDArray[np.bool_]:
     """Say which event types an aggregate is made of.
 
+    Args:
+        of: Names; `("session",)` is made of no type but of the events that begin a session.
+        types: All event types.
+
     Returns:
         bool (n_types,).
     """
+    if of == (SESSION,):
+        return np.array([False, True])
     return np.array([
         name in of or (ANY_INTERACTION in of and name != IMPRESSION) for name in types.names
     ])
-
-
-def bucket_us(aggregate: Aggregate, n_buckets: int) -> int:
-    """Give the length of one bucket of a windowed aggregate.
-
-    Returns:
-        Microseconds, at least one.
-    """
-    return max(1, round((aggregate.window_s or 0) * MICROSECONDS / n_buckets))
 
 
 def age_s(as_of: NDArray[np.int64], instants: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -89,13 +93,3 @@ def age_s(as_of: NDArray[np.int64], instants: NDArray[np.int64]) -> NDArray[np.f
         Seconds; the same arithmetic in both executions, so that they agree to the bit.
     """
     return (as_of - instants) / MICROSECONDS
-
-
-def decay(elapsed_us: NDArray[np.int64], half_life_s: float) -> NDArray[np.float64]:
-    """Weigh a count of long ago.
-
-    Returns:
-        0.5 ** (elapsed / half life).
-    """
-    weights: NDArray[np.float64] = np.exp2(-(elapsed_us / MICROSECONDS) / half_life_s)
-    return weights

@@ -22,6 +22,8 @@ class Slates:
         items: int32 (n_candidates,): item rows or `UNKNOWN`, request after request.
         offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
         context: Request attributes, one dictionary per request; empty when there are none at all.
+        sessions: Session ids, one per request, empty text where it has none; empty when there are
+            none at all.
     """
 
     users: NDArray[np.int32]
@@ -29,6 +31,7 @@ class Slates:
     items: NDArray[np.int32]
     offsets: NDArray[np.int64]
     context: Sequence[Attributes] = field(default_factory=tuple)
+    sessions: Sequence[str] = field(default_factory=tuple)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -74,6 +77,7 @@ class Slates:
             items=self.items[candidate : candidate + 1],
             offsets=np.array([0, 1], dtype=np.int64),
             context=self.context,
+            sessions=self.sessions,
         )
 
     def part(self, start: int, stop: int) -> Slates:
@@ -89,11 +93,47 @@ class Slates:
             items=self.items[low:high],
             offsets=self.offsets[start : stop + 1] - low,
             context=self.context[start:stop] if self.context else (),
+            sessions=self.sessions[start:stop] if self.sessions else (),
         )
+
+    def take(self, requests: NDArray[np.int64]) -> Slates:
+        """Choose requests.
+
+        Args:
+            requests: int64 (n,): numbers of requests.
+
+        Returns:
+            Them in the given order.
+        """
+        sizes = self.sizes[requests]
+        return Slates(
+            users=self.users[requests],
+            as_of=self.as_of[requests],
+            items=self.items[self.candidates_of(requests)],
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            context=[self.context[i] for i in requests.tolist()] if self.context else (),
+            sessions=[self.sessions[i] for i in requests.tolist()] if self.sessions else (),
+        )
+
+    def candidates_of(self, requests: NDArray[np.int64]) -> NDArray[np.int64]:
+        """List the candidates of requests.
+
+        Returns:
+            int64: positions in `items`, request after request.
+        """
+        sizes = self.sizes[requests]
+        first = np.cumsum(sizes) - sizes
+        within = np.arange(int(sizes.sum())) - np.repeat(first, sizes)
+        positions: NDArray[np.int64] = np.repeat(self.offsets[requests], sizes) + within
+        return positions
 
 
 def one_slate(
-    user: int, as_of: int, items: NDArray[np.int32], context: Attributes | None = None
+    user: int,
+    as_of: int,
+    items: NDArray[np.int32],
+    context: Attributes | None = None,
+    session_id: str = "",
 ) -> Slates:
     """Make a batch of a single request.
 
@@ -106,4 +146,5 @@ def one_slate(
         items=items,
         offsets=np.array([0, len(items)], dtype=np.int64),
         context=(context,) if context else (),
+        sessions=(session_id,) if session_id else (),
     )

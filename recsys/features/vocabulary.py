@@ -174,9 +174,7 @@ def distinct(
     Returns:
         The aggregate; reads whole numbers, 0 without events.
     """
-    return Aggregate(
-        name=name, fold="distinct", of=_types(of), by=by, window_s=window_s, what=what
-    )
+    return Aggregate(name=name, fold="distinct", of=_types(of), by=by, window_s=window_s, what=what)
 
 
 def since_last(

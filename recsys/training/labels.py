@@ -59,18 +59,9 @@ class LabelledSlates:
         Returns:
             The chosen requests in the same order.
         """
-        slates = self.slates
-        rows = np.repeat(mask, slates.sizes)
-        chosen = Slates(
-            users=slates.users[mask],
-            as_of=slates.as_of[mask],
-            items=slates.items[rows],
-            offsets=np.concatenate([[0], np.cumsum(slates.sizes[mask])]),
-            context=[c for c, kept in zip(slates.context, mask, strict=True) if kept]
-            if slates.context
-            else (),
-        )
-        return LabelledSlates(chosen, self.grades[rows], self.sampled)
+        chosen = np.flatnonzero(mask)
+        grades = self.grades[self.slates.candidates_of(chosen)]
+        return LabelledSlates(self.slates.take(chosen), grades, self.sampled)
 
 
 def impression_slates(
@@ -113,6 +104,7 @@ def impression_slates(
         items=log.items.rows(shown["item_id"].to_list()),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         context=_contexts(impressions),
+        sessions=_sessions(impressions["session_id"]),
     )
     grades = graded["grade"].fill_null(0.0).to_numpy().astype(np.float32)
     return LabelledSlates(slates, grades, sampled=False)
@@ -167,3 +159,7 @@ def _contexts(impressions: pl.DataFrame) -> tuple[Attributes, ...]:
     if all(text in {"", "{}", None} for text in texts):
         return ()
     return tuple(decode_attributes(text) for text in texts)
+
+
+def _sessions(ids: pl.Series) -> tuple[str, ...]:
+    return tuple(ids.to_list()) if bool((ids != "").any()) else ()

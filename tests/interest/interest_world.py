@@ -55,6 +55,7 @@ def histories(rows, n, age_s=10.0, kind=1):
         versions,
         np.where(known, kind, -1).astype(np.int16),
         np.where(known, age_s, np.nan).astype(np.float32),
+        np.full(versions.shape, np.nan, dtype=np.float32),
     )
 
 

@@ -1,0 +1,330 @@
+"""The last n items of users or sessions, in rings that grow with what they hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.actions import Actions
+from recsys.features.cells import KeyedRows, bucket_us
+from recsys.features.compiled import compiled
+from recsys.features.growable import Growable
+from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
+
+_NOTHING: Final = -1
+
+
+class LastItems(NamedTuple):
+    """What `n_requests` users or sessions did last, newest first.
+
+    Args:
+        items: int32 (n_requests, n): item rows; -1: padding.
+        types: int16 (n_requests, n): event types; -1: padding.
+        occurred: int64 (n_requests, n): microseconds; 0: padding.
+        values: float32 (n_requests, n): values of the events; NaN: none, or padding.
+    """
+
+    items: NDArray[np.int32]
+    types: NDArray[np.int16]
+    occurred: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+def no_items(n_requests: int, n: int) -> LastItems:
+    """Make room for last items.
+
+    Returns:
+        Padding only.
+    """
+    shape = (n_requests, n)
+    return LastItems(
+        np.full(shape, _NOTHING, dtype=np.int32),
+        np.full(shape, _NOTHING, dtype=np.int16),
+        np.zeros(shape, dtype=np.int64),
+        np.full(shape, np.nan, dtype=np.float32),
+    )
+
+
+@compiled
+def _add_one(
+    slot: int,
+    row: int,
+    offsets: NDArray[np.int64],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    events: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> None:
+    place = offsets[slot] + counts[slot] % capacities[slot]
+    ring[0][place] = events[0][row]
+    ring[1][place] = events[1][row]
+    ring[2][place] = events[2][row]
+    ring[3][place] = events[3][row]
+    ring[4][place] = events[4][row]
+    counts[slot] += 1
+
+
+@compiled
+def _read_one(
+    slot: int,
+    request: int,
+    oldest: int,
+    step: int,
+    offsets: NDArray[np.int64],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    out: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> None:
+    n_held = min(counts[slot], capacities[slot])
+    for back in range(min(n_held, out[0].shape[1])):
+        place = offsets[slot] + (counts[slot] - 1 - back) % capacities[slot]
+        if ring[4][place] // step < oldest:
+            return
+        out[0][request, back] = ring[0][place]
+        out[1][request, back] = ring[1][place]
+        out[2][request, back] = ring[2][place]
+        out[3][request, back] = ring[3][place]
+
+
+@compiled
+def _stream(
+    rows: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    wanted: NDArray[np.bool_],
+    n_events: int,
+    ends: NDArray[np.int64],
+    read_slots: NDArray[np.int32],
+    as_of: NDArray[np.int64],
+    step: int,
+    windowed: bool,
+    offsets: NDArray[np.int64],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    events: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    out: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> None:
+    position = 0
+    for request in range(len(ends) + 1):
+        end = ends[request] if request < len(ends) else n_events
+        while position < len(rows) and rows[position] < end:
+            row = rows[position]
+            if slots[position] >= 0 and wanted[events[1][row]]:
+                _add_one(slots[position], row, offsets, capacities, counts, ring, events)
+            position += 1
+        if request < len(ends) and read_slots[request] >= 0:
+            oldest = as_of[request] // step - WINDOW_BUCKETS + 1 if windowed else 0
+            _read_one(
+                read_slots[request], request, oldest, step,
+                offsets, capacities, counts, ring, out,
+            )  # fmt: skip
+
+
+@compiled
+def _move_all(
+    slots: NDArray[np.int64],
+    old_offsets: NDArray[np.int64],
+    old_capacities: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if old_capacities[i] == 0:
+            continue
+        first = max(0, counts[slot] - old_capacities[i])
+        for event in range(first, counts[slot]):
+            old = old_offsets[i] + event % old_capacities[i]
+            new = offsets[slot] + event % capacities[slot]
+            ring[0][new] = ring[0][old]
+            ring[1][new] = ring[1][old]
+            ring[2][new] = ring[2][old]
+            ring[3][new] = ring[3][old]
+            ring[4][new] = ring[4][old]
+
+
+class Rings:
+    """The last items by slot.
+
+    Args:
+        aggregate: A `last_items` aggregate.
+    """
+
+    def __init__(self, aggregate: Aggregate) -> None:
+        self._n = aggregate.n
+        self._windowed = aggregate.window_s is not None
+        self._step = bucket_us(aggregate)
+        self._offsets = Growable(np.int64, 0)
+        self._capacities = Growable(np.int32, 0)
+        self._counts = Growable(np.int64, 0)
+        self._columns = {
+            "items": Growable(np.int32, _NOTHING),
+            "types": Growable(np.int16, _NOTHING),
+            "occurred": Growable(np.int64, 0),
+            "values": Growable(np.float32, np.nan),
+            "visible": Growable(np.int64, 0),
+        }
+        self._unused: dict[int, list[int]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rings."""
+        small = (self._offsets, self._capacities, self._counts)
+        return sum(int(c.rows.nbytes) for c in (*small, *self._columns.values()))
+
+    def add(self, keyed: KeyedRows, actions: Actions, wanted: NDArray[np.bool_]) -> None:
+        """Fold a batch of events in, in order of `visible_at`."""
+        nothing = np.zeros(0, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int32)
+        self.stream(
+            keyed, actions, wanted,
+            ends=nothing, slots=none, as_of=nothing, out=no_items(0, self._n),
+        )  # fmt: skip
+
+    def read(self, slots: NDArray[np.int32], as_of: NDArray[np.int64]) -> LastItems:
+        """Read the rings of slots; -1: an empty one.
+
+        Returns:
+            One row per slot.
+        """
+        out = no_items(len(slots), self._n)
+        inside = np.where(slots < len(self._counts), slots, np.int32(-1))
+        none = np.zeros(0, dtype=np.int32)
+        self._run(KeyedRows(none, none), None, np.zeros(0, dtype=np.bool_),
+                  np.zeros(len(slots), dtype=np.int64), inside, as_of, out)  # fmt: skip
+        return out
+
+    def stream(
+        self,
+        keyed: KeyedRows,
+        actions: Actions,
+        wanted: NDArray[np.bool_],
+        *,
+        ends: NDArray[np.int64],
+        slots: NDArray[np.int32],
+        as_of: NDArray[np.int64],
+        out: LastItems,
+    ) -> None:
+        """Fold a batch of events in and read in between.
+
+        Args:
+            keyed: Which rings the events fall into.
+            actions: The events.
+            wanted: bool (n_types,): event types that count.
+            ends: int64 (n_requests,): events before each request, ascending.
+            slots: int32 (n_requests,): ring that each request reads; -1: none.
+            as_of: int64 (n_requests,).
+            out: One row per request, written.
+        """
+        counted = keyed.slots[(keyed.slots >= 0) & wanted[actions.types[keyed.rows]]]
+        if len(counted):
+            found, added = np.unique(counted, return_counts=True)
+            self._make_room(found.astype(np.int64), added)
+        if len(slots):
+            self._resize(int(slots.max(initial=-1)) + 1)
+        self._run(keyed, actions, wanted, ends, slots, as_of, out)
+
+    def clear(self, slots: NDArray[np.int64]) -> None:
+        """Forget what rings hold."""
+        inside = slots[slots < len(self._counts)]
+        for slot in inside[self._capacities.rows[inside] > 0].tolist():
+            capacity, offset = int(self._capacities.rows[slot]), int(self._offsets.rows[slot])
+            self._unused.setdefault(capacity, []).append(offset)
+            for column in self._columns.values():
+                column.clear(np.arange(offset, offset + capacity))
+        self._capacities.rows[inside] = 0
+        self._counts.rows[inside] = 0
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the state as arrays, for a snapshot.
+
+        Returns:
+            By name; views that must not be changed.
+        """
+        pairs = [(size, offset) for size, found in self._unused.items() for offset in found]
+        return {
+            **{name: column.rows for name, column in self._columns.items()},
+            "offsets": self._offsets.rows,
+            "capacities": self._capacities.rows,
+            "counts": self._counts.rows,
+            "unused": np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the state from arrays that `arrays` gave."""
+        small = {"offsets": self._offsets, "capacities": self._capacities, "counts": self._counts}
+        for name, column in {**self._columns, **small}.items():
+            column.resize(len(arrays[name]))
+            column.rows[:] = arrays[name]
+        for size, offset in arrays["unused"].tolist():
+            self._unused.setdefault(size, []).append(offset)
+
+    def _run(
+        self,
+        keyed: KeyedRows,
+        actions: Actions | None,
+        wanted: NDArray[np.bool_],
+        ends: NDArray[np.int64],
+        slots: NDArray[np.int32],
+        as_of: NDArray[np.int64],
+        out: LastItems,
+    ) -> None:
+        columns = self._columns
+        ring = tuple(columns[name].rows for name in columns)
+        events = (
+            (actions.items, actions.types, actions.occurred, actions.values, actions.visible)
+            if actions is not None
+            else (
+                np.zeros(0, np.int32),
+                np.zeros(0, np.int16),
+                np.zeros(0, np.int64),
+                np.zeros(0),
+                np.zeros(0, np.int64),
+            )  # fmt: skip
+        )
+        _stream(
+            keyed.rows, keyed.slots, wanted, len(events[0]), ends, slots, as_of,
+            self._step, self._windowed, self._offsets.rows, self._capacities.rows,
+            self._counts.rows, ring, events, tuple(out),
+        )  # fmt: skip
+
+    def _resize(self, n_slots: int) -> None:
+        for column in (self._offsets, self._capacities, self._counts):
+            column.resize(n_slots)
+
+    def _make_room(self, slots: NDArray[np.int64], added: NDArray[np.int64]) -> None:
+        self._resize(int(slots[-1]) + 1)
+        needed = np.minimum(self._counts.rows[slots] + added, self._n)
+        small = self._capacities.rows[slots] < needed
+        slots, needed = slots[small], needed[small]
+        old_offsets, old_capacities = self._offsets.rows[slots], self._capacities.rows[slots]
+        rounded = (1 << np.ceil(np.log2(needed)).astype(np.int64)) if len(needed) else needed
+        capacities = np.minimum(np.maximum(rounded, 2), max(self._n, 2))
+        self._offsets.rows[slots] = self._allocate(capacities)
+        self._capacities.rows[slots] = capacities
+        _move_all(
+            slots, old_offsets, old_capacities, self._offsets.rows, self._capacities.rows,
+            self._counts.rows, tuple(column.rows for column in self._columns.values()),
+        )  # fmt: skip
+        for capacity, offset in zip(old_capacities.tolist(), old_offsets.tolist(), strict=True):
+            if capacity:
+                self._unused.setdefault(capacity, []).append(offset)
+
+    def _allocate(self, capacities: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = np.empty(len(capacities), dtype=np.int64)
+        end = len(self._columns["items"])
+        for i, capacity in enumerate(capacities.tolist()):
+            unused = self._unused.get(capacity)
+            if unused:
+                found[i] = unused.pop()
+            else:
+                found[i] = end
+                end += capacity
+        for column in self._columns.values():
+            column.resize(end)
+        return found

@@ -1,0 +1,217 @@
+"""What the online execution keeps for one key: where keys have their cells, and the cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.features.actions import Actions, EventTypes
+from recsys.features.asked import KeyReads, combine
+from recsys.features.blocks import Blocks
+from recsys.features.cells import Cells, KeyedReads, KeyedRows, bucket_us, cell_key
+from recsys.features.interning import PairTable
+from recsys.features.keys import Key
+from recsys.features.pairs import EventPairs, Sources, event_owners, event_pairs
+from recsys.features.offline import distinct_rows
+from recsys.features.reading import type_mask
+from recsys.features.rings import Rings
+from recsys.features.slates import Slates
+from recsys.features.vocabulary import Aggregate
+from recsys.schema import SESSION
+
+
+class Batch(NamedTuple):
+    """Events to be folded in.
+
+    Args:
+        actions: In order of `visible_at`.
+        sessions: int32 (n,): visitor rows of those that belong to a running session, else -1; None:
+            nobody asks for sessions.
+        numbers: int32 (n,): numbers of the sessions, which no other session ever has.
+        begins: int16 (n,): 1 where a session begins.
+    """
+
+    actions: Actions
+    sessions: NDArray[np.int32] | None
+    numbers: NDArray[np.int32]
+    begins: NDArray[np.int16]
+
+
+class KeyState:
+    """All aggregates with one key.
+
+    Args:
+        key: The key.
+        types: All event types; grows.
+    """
+
+    def __init__(self, key: Key, types: EventTypes) -> None:
+        self.key = key
+        self._types = types
+        self._blocks = Blocks() if key.combined else None
+        self._n_slots = 0
+        self._cells: dict[Aggregate, Cells] = {}
+        self._pairs: dict[Aggregate, PairTable] = {}
+        self._rings: dict[Aggregate, Rings] = {}
+        self._masks: dict[tuple[str, ...], NDArray[np.bool_]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything kept."""
+        parts = [*self._cells.values(), *self._pairs.values(), *self._rings.values()]
+        return sum(part.nbytes for part in parts) + (self._blocks.nbytes if self._blocks else 0)
+
+    def keep(self, aggregate: Aggregate) -> None:
+        """Keep an aggregate from now on; those that differ in name or reduction share a state."""
+        shared = cell_key(aggregate)
+        if aggregate.fold == "last_items":
+            self._rings.setdefault(shared, Rings(shared))
+            return
+        self._cells.setdefault(shared, Cells(shared))
+        if aggregate.fold == "distinct":
+            self._pairs.setdefault(shared, PairTable())
+
+    def cells(self, aggregate: Aggregate) -> Cells:
+        """Find the cells of a scalar aggregate.
+
+        Returns:
+            The cells.
+        """
+        return self._cells[cell_key(aggregate)]
+
+    def rings(self, aggregate: Aggregate) -> Rings:
+        """Find the rings of a `last_items` aggregate.
+
+        Returns:
+            The rings.
+        """
+        return self._rings[cell_key(aggregate)]
+
+    def reads(self, asked: KeyReads, slates: Slates) -> KeyedReads:
+        """Find the cells that requests read.
+
+        Returns:
+            The cells.
+        """
+        pairs = asked.pairs
+        if self._blocks is not None:
+            slots = self._blocks.look_up(pairs.owners, pairs.codes)
+        else:
+            slots = pairs.codes if self.key.item else pairs.owners
+            slots = np.where(slots < self._n_slots, slots, np.int32(-1))
+        per_request = not self.key.item
+        owners = (
+            np.arange(len(slates))
+            if per_request
+            else np.repeat(np.arange(len(slates)), slates.sizes)
+        )
+        return KeyedReads(slots, pairs.starts, owners.astype(np.int32), per_request)
+
+    def add(self, batch: Batch, sources: Sources) -> None:
+        """Fold events in."""
+        owners = None
+        if self.key.request:
+            owners = event_owners(self.key, batch.actions, sources, batch.sessions)
+        pairs = event_pairs(self.key, batch.actions, sources.items, owners)
+        if not len(pairs.rows):
+            return
+        keyed = KeyedRows(pairs.rows, self._slots(pairs))
+        for aggregate, cells in self._cells.items():
+            self._add_to(aggregate, cells, keyed, pairs, batch)
+        for aggregate, rings in self._rings.items():
+            rings.add(keyed, batch.actions, self._mask(aggregate.of))
+
+    def clear_owners(self, owners: NDArray[np.int32]) -> None:
+        """Forget what is kept for parts of the request."""
+        if self._blocks is None:
+            self._clear_slots(owners[owners < self._n_slots].astype(np.int64))
+            return
+        for owner in owners.tolist():
+            self._clear_slots(self._blocks.slots_of(owner))
+            self._blocks.drop(owner)
+
+    def keep_sessions(self, numbers: NDArray[np.int32]) -> None:
+        """Forget the distinct items of all sessions but these."""
+        for pairs in self._pairs.values():
+            keys, _, _ = pairs.entries()
+            pairs.forget(~np.isin(keys >> 32 if self.key.combined else keys, numbers))
+
+    def forget_user(self, row: int) -> None:
+        """Forget what is kept for a user, and take the user out of what was counted as distinct."""
+        if self.key.request == "user":
+            self.clear_owners(np.array([row], dtype=np.int32))
+        for aggregate, pairs in self._pairs.items():
+            keys, others, marks = pairs.entries()
+            if self.key.request == "user":
+                pairs.forget((keys >> 32 if self.key.combined else keys) == row)
+            elif aggregate.what == "user" and self.key.request != "session":
+                gone = others == row
+                self._uncount(aggregate, keys[gone], marks[gone])
+                pairs.forget(gone)
+
+    def _uncount(
+        self, aggregate: Aggregate, keys: NDArray[np.int64], buckets: NDArray[np.int64]
+    ) -> None:
+        slots = keys
+        if self._blocks is not None:
+            owners, codes = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
+            slots = self._blocks.look_up(owners, codes).astype(np.int64)
+        self._cells[aggregate].uncount(slots, buckets)
+
+    def _clear_slots(self, slots: NDArray[np.int64]) -> None:
+        for cells in self._cells.values():
+            cells.clear(slots)
+        for rings in self._rings.values():
+            rings.clear(slots)
+
+    def _slots(self, pairs: EventPairs) -> NDArray[np.int32]:
+        if self._blocks is None:
+            slots = pairs.codes if self.key.item else pairs.owners
+            self._resize(int(slots.max(initial=-1)) + 1)
+            return slots
+        while (moves := self._blocks.grow(pairs.owners, pairs.codes)) is not None:
+            self._resize(self._blocks.n_slots)
+            for cells in self._cells.values():
+                cells.move(moves.old, moves.new)
+        return self._blocks.look_up(pairs.owners, pairs.codes)
+
+    def _resize(self, n_slots: int) -> None:
+        self._n_slots = max(self._n_slots, n_slots)
+        for cells in self._cells.values():
+            cells.resize(self._n_slots)
+
+    def _add_to(
+        self, aggregate: Aggregate, cells: Cells, keyed: KeyedRows, pairs: EventPairs, batch: Batch
+    ) -> None:
+        actions, wanted = batch.actions, self._mask(aggregate.of)
+        if aggregate.of == (SESSION,):
+            actions = replace(actions, types=batch.begins)
+        previous = np.zeros(0, dtype=np.int64)
+        if aggregate.fold == "distinct":
+            keys = self._stable_keys(pairs, batch)
+            keyed, previous = distinct_rows(
+                aggregate, self._pairs[aggregate], keyed, keys, actions, wanted
+            )
+        cells.add(keyed, actions, wanted, previous)
+
+    def _stable_keys(self, pairs: EventPairs, batch: Batch) -> NDArray[np.int64]:
+        """Name cells by what neither changes when blocks move nor comes back in another session.
+
+        Returns:
+            int64 (n,).
+        """
+        owners = pairs.owners
+        if self.key.request == "session":
+            owners = batch.numbers[pairs.rows]
+        if self._blocks is not None:
+            return combine(owners, pairs.codes)
+        return (pairs.codes if self.key.item else owners).astype(np.int64)
+
+    def _mask(self, of: tuple[str, ...]) -> NDArray[np.bool_]:
+        mask = self._masks.get(of)
+        if mask is None or (len(mask) != len(self._types.names) and of != (SESSION,)):
+            mask = self._masks[of] = type_mask(of, self._types)
+        return mask

@@ -7,7 +7,7 @@ Both executions of the aggregates fold these rows, in this order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -73,8 +73,20 @@ class Actions:
             The rows; a copy where the columns cannot be written to, because compiled code is kept
             for one kind of array only.
         """
-        columns = (getattr(self, name)[start:stop] for name in ACTION_COLUMNS)
+        part = self.where(slice(start, stop))
+        columns = (getattr(part, name) for name in ACTION_COLUMNS)
         return Actions(*(np.require(column, requirements=("C", "W")) for column in columns))
+
+
+def no_actions() -> Actions:
+    """Make actions without rows.
+
+    Returns:
+        Empty columns of the right types.
+    """
+    rows, instants = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
+    types = np.zeros(0, dtype=np.int16)
+    return Actions(types, rows, rows, rows, rows, rows, rows, instants, instants, np.zeros(0))
 
 
 ACTION_COLUMNS: Final = tuple(column.name for column in fields(Actions))
@@ -152,27 +164,32 @@ def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> Encode
     for ids in (snapshot.impressions["user_id"], snapshot.interactions["user_id"]):
         users.add_ids(ids.unique(maintain_order=True).to_list())
     found = sorted(snapshot.interactions["type"].unique().to_list())
-    types = EventTypes([*known_types, *found])
-    contexts, visitors = Contexts(), Visitors()
-    actions = _encode_rows(_action_rows(snapshot, contexts), items, users, types, visitors)
-    recent = recent_impressions(snapshot, contexts)
-    return EncodedLog(items, users, types, visitors, contexts, actions, recent)
+    log = EncodedLog(
+        items=items,
+        users=users,
+        types=EventTypes([*known_types, *found]),
+        visitors=Visitors(),
+        contexts=Contexts(),
+        actions=no_actions(),
+    )
+    rows = _action_rows(snapshot, log.contexts)
+    recent = recent_impressions(snapshot, log.contexts)
+    return replace(log, actions=_encode_rows(rows, log), recent=recent)
 
 
-def _encode_rows(
-    rows: pl.DataFrame, items: Entities, users: Entities, types: EventTypes, visitors: Visitors
-) -> Actions:
+def _encode_rows(rows: pl.DataFrame, log: EncodedLog) -> Actions:
+    items, users = log.items, log.users
     item_rows, user_rows = _rows_of(items, rows["item_id"]), _rows_of(users, rows["user_id"])
     visible = rows["visible_at"].to_numpy()
     sessions = rows["session_id"]
     has_sessions = bool((sessions != "").any())
     return Actions(
-        types=_look_up(rows["type"], {name: i for i, name in enumerate(types.names)}, np.int16),
+        types=_look_up(rows["type"], {n: i for i, n in enumerate(log.types.names)}, np.int16),
         users=user_rows,
         items=item_rows,
         versions=VersionTimeline(items).as_of(item_rows, visible, side="right"),
         user_versions=VersionTimeline(users).as_of(user_rows, visible, side="right"),
-        visitors=visitors.add(sessions.to_list() if has_sessions else (), user_rows),
+        visitors=log.visitors.add(sessions.to_list() if has_sessions else (), user_rows),
         contexts=rows["context"].to_numpy().astype(np.int32),
         visible=visible,
         occurred=rows["occurred_at"].to_numpy(),
@@ -210,9 +227,8 @@ def _action_rows(snapshot: LogSnapshot, contexts: Contexts) -> pl.DataFrame:
         Columns type, user_id, item_id, session_id, context, visible_at, occurred_at, value.
     """
     order = ("visible_at", "kind", "event_id")
-    columns = (
-        "type", "user_id", "item_id", "session_id", "context", "occurred_at", "value", *order
-    )  # fmt: skip
+    said = ("type", "user_id", "item_id", "session_id", "context", "occurred_at", "value")
+    columns = (*said, *order)
     of_impressions = impression_contexts(snapshot, contexts)
     of_interactions = interaction_contexts(snapshot, of_impressions)
     shown = (

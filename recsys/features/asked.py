@@ -38,6 +38,7 @@ def ask(
     key: Key,
     slates: Slates,
     sources: Sources,
+    *,
     item_rows: NDArray[np.int32],
     user_versions: NDArray[np.int32],
     sessions: NDArray[np.int32] | None,

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features import folds
-from recsys.features.actions import Actions
 from recsys.features.growable import Growable
 from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
 from recsys.schema import MICROSECONDS
@@ -163,26 +162,9 @@ class Cells:
             slots, places = slots[held], buckets[held] % _RING
         np.subtract.at(self._numbers.rows, (slots, places), 1)
 
-    def add(
-        self,
-        keyed: KeyedRows,
-        actions: Actions,
-        wanted: NDArray[np.bool_],
-        previous: NDArray[np.int64],
-    ) -> None:
-        """Fold a batch of events in, in order of `visible_at`.
-
-        Args:
-            keyed: Which cells.
-            actions: The events.
-            wanted: bool (n_types,): event types that count.
-            previous: int64 (n_keys,) of `distinct` folds, else empty.
-        """
-        folds.add_all(
-            self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s,
-            keyed.rows, keyed.slots, actions.types, wanted,
-            actions.visible, actions.occurred, actions.values, previous,
-        )  # fmt: skip
+    def add(self, keyed: folds.Keyed, events: folds.Events) -> None:
+        """Fold a batch of events in, in order of `visible_at`."""
+        folds.add_all(self._state, keyed, events)
 
     def read(self, reads: KeyedReads, as_of: NDArray[np.int64], reduce: str) -> NDArray[np.float64]:
         """Read one value per candidate.
@@ -191,41 +173,35 @@ class Cells:
             float64 (n_candidates,): NaN where it is missing.
         """
         out = np.empty(len(reads.owners))
-        folds.read_all(
-            self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s,
-            reads.slots, reads.starts, reads.owners, as_of, folds.REDUCE_CODES[reduce], out,
-        )  # fmt: skip
+        code = folds.REDUCE_CODES[reduce]
+        folds.read_all(self._state, reads.slots, reads.starts, reads.owners, as_of, code, out)
         return out
 
     def stream(
         self,
-        keyed: KeyedRows,
-        actions: Actions,
-        wanted: NDArray[np.bool_],
-        previous: NDArray[np.int64],
-        *,
-        asked: Asked,
+        keyed: folds.Keyed,
+        events: folds.Events,
+        asked: folds.Asked,
         reduce: str,
+        *,
         out: NDArray[np.float64],
     ) -> None:
-        """Fold a batch of events in and read in between.
+        """Fold a batch of events in and answer the requests among them.
 
         Args:
             keyed: Which cells the events fall into.
-            actions: The events.
-            wanted: bool (n_types,): event types that count.
-            previous: int64 (n_keys,) of `distinct` folds, else empty.
-            asked: The requests among the events, and the cells that they read.
+            events: In order of `visible_at`.
+            asked: The requests, and the cells that they read.
             reduce: How several values become one.
             out: float64 (n_candidates,): written.
         """
-        folds.stream(
-            self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s,
-            keyed.rows, keyed.slots, actions.types, wanted,
-            actions.visible, actions.occurred, actions.values, previous,
-            asked.ends, asked.offsets, asked.slots, asked.starts, asked.as_of,
-            folds.REDUCE_CODES[reduce], out,
-        )  # fmt: skip
+        folds.stream(self._state, keyed, events, asked, folds.REDUCE_CODES[reduce], out)
+
+    @property
+    def _state(self) -> folds.State:
+        return folds.State(
+            self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give the state as arrays, for a snapshot.
@@ -240,21 +216,3 @@ class Cells:
         for column, name in ((self._numbers, "numbers"), (self._marks, "marks")):
             column.resize(len(arrays[name]))
             column.rows[:] = arrays[name]
-
-
-class Asked(NamedTuple):
-    """Requests among a batch of events, and what they read.
-
-    Args:
-        ends: int64 (n_requests,): events of the batch before each request, ascending.
-        offsets: int64 (n_requests + 1,): candidates of each request.
-        slots: int32 (n_keys,): cells that candidates read.
-        starts: int64 (n_candidates + 1,): keys of each candidate.
-        as_of: int64 (n_requests,).
-    """
-
-    ends: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    slots: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    as_of: NDArray[np.int64]

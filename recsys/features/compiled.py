@@ -7,7 +7,7 @@ written), so only the first run after an installation waits for the compiler.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -20,5 +20,4 @@ def compiled(function: _F) -> _F:
     Returns:
         The function, compiled once per combination of argument types.
     """
-    made: _F = numba.njit(cache=True, nogil=True)(function)
-    return made
+    return cast(_F, numba.njit(cache=True, nogil=True)(function))

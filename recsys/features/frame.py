@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsys.features.profile import AttributeProfile, LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
+from recsys.features.vocabulary import Aggregate
 
 AS_OF = "as_of"
 #: Ids as text; null where no event has named them yet.
@@ -34,14 +35,14 @@ class Frame:
     Args:
         slates: The requests.
         reader: Where state and attributes come from.
-        aggregates: float64 (n_candidates,) values of scalar aggregates by column name.
+        aggregates: Scalar aggregates by column name.
         profile: Kinds of the attributes.
         scores: float32 (n_candidates,) columns of feature models by name.
     """
 
     slates: Slates
     reader: StateReader
-    aggregates: Mapping[str, NDArray[np.float64]]
+    aggregates: Mapping[str, Aggregate]
     profile: LogProfile
     scores: Mapping[str, NDArray[np.float32]]
 
@@ -55,7 +56,7 @@ class Frame:
             KeyError: No column has this name.
         """
         if name in self.aggregates:
-            return self.aggregates[name]
+            return self.reader.read(self.aggregates[name], self.slates)
         if name in self.scores:
             return self.scores[name]
         scope, _, attribute = name.partition(".")

@@ -216,18 +216,10 @@ class PairTable:
         for start in range(0, len(keys), 1 << 20):
             part = slice(start, start + (1 << 20))
             self._make_room(self._size + len(keys[part]))
-            self._size = int(
-                _visit_all(
-                    self._keys,
-                    self._others,
-                    self._marks,
-                    keys[part],
-                    others[part],
-                    buckets[part],
-                    previous[part],
-                    self._size,
-                )  # fmt: skip
-            )
+            self._size = _visit_all(
+                self._keys, self._others, self._marks,
+                keys[part], others[part], buckets[part], previous[part], self._size,
+            )  # fmt: skip
         return previous
 
     def forget(self, drop: NDArray[np.bool_]) -> None:

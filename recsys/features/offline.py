@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EncodedLog, VersionTimeline
 from recsys.features.asked import KeyReads, SlotMap, ask
-from recsys.features.cells import Asked, Cells, KeyedRows, bucket_us, cell_key
+from recsys.features.cells import Cells, KeyedRows, cell_key
+from recsys.features.folding import keyed_events
+from recsys.features.folds import Asked
 from recsys.features.interning import PairTable
 from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
@@ -131,11 +133,12 @@ class OfflineReader:
         found = self._last_items(aggregate, slates.take(order))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        items, types, occurred, values = (column[back] for column in found)
+        items, types = found.items[back], found.types[back]
         instants = np.repeat(slates.as_of, aggregate.n)
         versions = self._item_timeline.as_of(items.ravel(), instants).reshape(items.shape)
-        ages = np.where(types >= 0, age_s(slates.as_of[:, None], occurred), np.nan)
-        return Histories(versions, types, ages.astype(np.float32), values)
+        ages = age_s(slates.as_of[:, None], found.occurred[back])
+        ages_s = np.where(types >= 0, ages, np.nan).astype(np.float32)
+        return Histories(versions, types, ages_s, found.values[back])
 
     def _last_items(self, aggregate: Aggregate, slates: Slates) -> LastItems:
         key, out = parse_key(aggregate.by), no_items(len(slates), aggregate.n)
@@ -151,7 +154,7 @@ class OfflineReader:
             rings.stream(
                 keyed, piece.actions, wanted,
                 ends=piece.ends, slots=per_request[there], as_of=slates.as_of[there],
-                out=LastItems(*(column[there] for column in out)),
+                out=out.part(there),
             )  # fmt: skip
         return out
 
@@ -203,7 +206,14 @@ class OfflineReader:
     def _ask(self, key: Key, slates: Slates, *, needs_sessions: bool) -> KeyReads:
         running = self._running(slates) if needs_sessions else None
         versions = self.item_versions_of(slates) if key.item_attribute else slates.items
-        return ask(key, slates, self._sources, versions, self.user_versions(slates), running)
+        return ask(
+            key,
+            slates,
+            self._sources,
+            item_rows=versions,
+            user_versions=self.user_versions(slates),
+            sessions=running,
+        )
 
     def item_versions_of(self, slates: Slates) -> NDArray[np.int32]:
         """Find version rows without remembering them.
@@ -286,41 +296,8 @@ class _Walk:
         actions = piece.actions
         if self._aggregate.of == (SESSION,):
             actions = replace(actions, types=piece.begins)
-        previous = np.zeros(0, dtype=np.int64)
-        if self._pairs is not None:
-            keyed, previous = distinct_rows(
-                self._aggregate, self._pairs, keyed, keyed.slots.astype(np.int64),
-                actions, self._wanted,
-            )  # fmt: skip
-        self._cells.stream(
-            keyed, actions, self._wanted, previous,
-            asked=reads, reduce=self._aggregate.reduce, out=self.out,
-        )  # fmt: skip
-
-
-def distinct_rows(
-    aggregate: Aggregate,
-    pairs: PairTable,
-    keyed: KeyedRows,
-    keys: NDArray[np.int64],
-    actions: Actions,
-    wanted: NDArray[np.bool_],
-) -> tuple[KeyedRows, NDArray[np.int64]]:
-    """Keep the events that a `distinct` aggregate counts, and say when each pair was seen before.
-
-    Args:
-        aggregate: A `distinct` aggregate.
-        pairs: What was seen before; goes on.
-        keyed: Cells of events.
-        keys: int64 (n_keys,): what stands for the cell in the pairs.
-        actions: The events.
-        wanted: bool (n_types,): event types that count.
-
-    Returns:
-        The events that count, and int64: bucket in which the pair was seen before.
-    """
-    counts = wanted[actions.types[keyed.rows]]
-    rows, slots, keys = keyed.rows[counts], keyed.slots[counts], keys[counts]
-    others = actions.items if aggregate.what == "item" else actions.users
-    buckets = actions.visible[rows] // bucket_us(aggregate)
-    return KeyedRows(rows, slots), pairs.visit(keys, others[rows], buckets)
+        keys = keyed.slots.astype(np.int64) if self._pairs is not None else None
+        folded = keyed_events(
+            self._aggregate, keyed, actions, self._wanted, pairs=self._pairs, keys=keys
+        )
+        self._cells.stream(*folded, reads, self._aggregate.reduce, out=self.out)

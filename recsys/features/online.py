@@ -150,7 +150,14 @@ class OnlineState:
             rows = self.item_versions(slates) if key.item_attribute else slates.items
             sessions = self._sessions(slates) if key.request == "session" else None
             versions = self.user_versions(slates) if key.user_attribute else slates.users
-            asked = ask(key, slates, self._sources, rows, versions, sessions)
+            asked = ask(
+                key,
+                slates,
+                self._sources,
+                item_rows=rows,
+                user_versions=versions,
+                sessions=sessions,
+            )
             reads = memo[aggregate.by] = state.reads(asked, slates)
         values = state.cells(aggregate).read(reads, slates.as_of, aggregate.reduce)
         if not reads.per_request:

@@ -81,6 +81,9 @@ def event_owners(
 
     Returns:
         int32 (n_events,): negative: the event counts for none.
+
+    Raises:
+        ValueError: Sessions are needed and were not given.
     """
     if key.request == "user":
         return actions.users
@@ -113,6 +116,9 @@ def request_owners(
 
     Returns:
         int32 (n_requests,): -1: missing; other negative numbers: never seen.
+
+    Raises:
+        ValueError: Sessions are needed and were not given.
     """
     if key.request == "user":
         return slates.users.astype(np.int32, copy=False)

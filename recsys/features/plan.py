@@ -149,7 +149,9 @@ class FeaturePlan:
         """
         n_rows = len(slates.items)
         scores_of_all = self._complete(scores, n_rows)
-        frame = Frame(slates, reader, self._read(slates, reader), self.profile, scores_of_all)
+        # Together, so that aggregates with one key share one walk; the frame then finds them read.
+        reader.read_many(self._read_aggregates(), slates)
+        frame = Frame(slates, reader, self.aggregates, self.profile, scores_of_all)
         matrix = np.empty((n_rows, len(self.features)), dtype=np.float32, order="F")
         derived: list[tuple[int, Feature]] = []
         of_requests: list[tuple[int, Feature]] = []
@@ -205,18 +207,15 @@ class FeaturePlan:
             bool (n_candidates,).
         """
         names = sorted({name for expr in exprs for name in expr.meta.root_names()})
-        read = [self.aggregates[name] for name in names if name in self.aggregates]
-        values = dict(zip((a.name for a in read), reader.read_many(read, slates), strict=True))
-        frame = Frame(slates, reader, values, self.profile, {})
+        frame = Frame(slates, reader, self.aggregates, self.profile, {})
         data = pl.DataFrame([frame.series(name) for name in names])
         kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
         mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
         return mask
 
-    def _read(self, slates: Slates, reader: StateReader) -> dict[str, NDArray[np.float64]]:
+    def _read_aggregates(self) -> list[Aggregate]:
         names = {name for f in self.features for name in f.expr.meta.root_names()}
-        read = [a for name, a in self.aggregates.items() if name in names]
-        return dict(zip((a.name for a in read), reader.read_many(read, slates), strict=True))
+        return [a for name, a in self.aggregates.items() if name in names]
 
     def _complete(
         self, scores: Mapping[str, NDArray[np.float32]], n_rows: int

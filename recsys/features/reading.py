@@ -38,7 +38,7 @@ class StateReader(Protocol):
     def read_many(
         self, aggregates: Sequence[Aggregate], slates: Slates
     ) -> list[NDArray[np.float64]]:
-        """Read scalar aggregates, which share what they have in common: an array as of `read` each."""
+        """Read scalar aggregates, which share what they have in common: as of `read` each."""
         ...
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:

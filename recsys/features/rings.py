@@ -31,6 +31,32 @@ class LastItems(NamedTuple):
     occurred: NDArray[np.int64]
     values: NDArray[np.float32]
 
+    def part(self, rows: slice) -> LastItems:
+        """Cut out consecutive rows.
+
+        Returns:
+            Views of them.
+        """
+        return LastItems(self.items[rows], self.types[rows], self.occurred[rows], self.values[rows])
+
+
+class Entries(NamedTuple):
+    """Columns of events, and of the places of rings.
+
+    Args:
+        items: int32 (n,).
+        types: int16 (n,).
+        occurred: int64 (n,).
+        values: float (n,).
+        visible: int64 (n,).
+    """
+
+    items: NDArray[np.int32]
+    types: NDArray[np.int16]
+    occurred: NDArray[np.int64]
+    values: NDArray[np.floating]
+    visible: NDArray[np.int64]
+
 
 def no_items(n_requests: int, n: int) -> LastItems:
     """Make room for last items.
@@ -54,15 +80,15 @@ def _add_one(
     offsets: NDArray[np.int64],
     capacities: NDArray[np.int32],
     counts: NDArray[np.int64],
-    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    events: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    ring: Entries,
+    events: Entries,
 ) -> None:
     place = offsets[slot] + counts[slot] % capacities[slot]
-    ring[0][place] = events[0][row]
-    ring[1][place] = events[1][row]
-    ring[2][place] = events[2][row]
-    ring[3][place] = events[3][row]
-    ring[4][place] = events[4][row]
+    ring.items[place] = events.items[row]
+    ring.types[place] = events.types[row]
+    ring.occurred[place] = events.occurred[row]
+    ring.values[place] = events.values[row]
+    ring.visible[place] = events.visible[row]
     counts[slot] += 1
 
 
@@ -75,18 +101,18 @@ def _read_one(
     offsets: NDArray[np.int64],
     capacities: NDArray[np.int32],
     counts: NDArray[np.int64],
-    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    out: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    ring: Entries,
+    out: LastItems,
 ) -> None:
     n_held = min(counts[slot], capacities[slot])
-    for back in range(min(n_held, out[0].shape[1])):
+    for back in range(min(n_held, out.items.shape[1])):
         place = offsets[slot] + (counts[slot] - 1 - back) % capacities[slot]
-        if ring[4][place] // step < oldest:
+        if ring.visible[place] // step < oldest:
             return
-        out[0][request, back] = ring[0][place]
-        out[1][request, back] = ring[1][place]
-        out[2][request, back] = ring[2][place]
-        out[3][request, back] = ring[3][place]
+        out.items[request, back] = ring.items[place]
+        out.types[request, back] = ring.types[place]
+        out.occurred[request, back] = ring.occurred[place]
+        out.values[request, back] = ring.values[place]
 
 
 @compiled
@@ -103,16 +129,16 @@ def _stream(
     offsets: NDArray[np.int64],
     capacities: NDArray[np.int32],
     counts: NDArray[np.int64],
-    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    events: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    out: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    ring: Entries,
+    events: Entries,
+    out: LastItems,
 ) -> None:
     position = 0
     for request in range(len(ends) + 1):
         end = ends[request] if request < len(ends) else n_events
         while position < len(rows) and rows[position] < end:
             row = rows[position]
-            if slots[position] >= 0 and wanted[events[1][row]]:
+            if slots[position] >= 0 and wanted[events.types[row]]:
                 _add_one(slots[position], row, offsets, capacities, counts, ring, events)
             position += 1
         if request < len(ends) and read_slots[request] >= 0:
@@ -131,7 +157,7 @@ def _move_all(
     offsets: NDArray[np.int64],
     capacities: NDArray[np.int32],
     counts: NDArray[np.int64],
-    ring: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    ring: Entries,
 ) -> None:
     for i in range(len(slots)):
         slot = slots[i]
@@ -141,11 +167,20 @@ def _move_all(
         for event in range(first, counts[slot]):
             old = old_offsets[i] + event % old_capacities[i]
             new = offsets[slot] + event % capacities[slot]
-            ring[0][new] = ring[0][old]
-            ring[1][new] = ring[1][old]
-            ring[2][new] = ring[2][old]
-            ring[3][new] = ring[3][old]
-            ring[4][new] = ring[4][old]
+            ring.items[new] = ring.items[old]
+            ring.types[new] = ring.types[old]
+            ring.occurred[new] = ring.occurred[old]
+            ring.values[new] = ring.values[old]
+            ring.visible[new] = ring.visible[old]
+
+
+_NO_EVENTS: Final = Entries(
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.int16),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0),
+    np.zeros(0, dtype=np.int64),
+)
 
 
 class Rings:
@@ -180,11 +215,8 @@ class Rings:
     def add(self, keyed: KeyedRows, actions: Actions, wanted: NDArray[np.bool_]) -> None:
         """Fold a batch of events in, in order of `visible_at`."""
         nothing = np.zeros(0, dtype=np.int64)
-        none = np.zeros(0, dtype=np.int32)
-        self.stream(
-            keyed, actions, wanted,
-            ends=nothing, slots=none, as_of=nothing, out=no_items(0, self._n),
-        )  # fmt: skip
+        slots, out = np.zeros(0, dtype=np.int32), no_items(0, self._n)
+        self.stream(keyed, actions, wanted, ends=nothing, slots=slots, as_of=nothing, out=out)
 
     def read(self, slots: NDArray[np.int32], as_of: NDArray[np.int64]) -> LastItems:
         """Read the rings of slots; -1: an empty one.
@@ -194,9 +226,16 @@ class Rings:
         """
         out = no_items(len(slots), self._n)
         inside = np.where(slots < len(self._counts), slots, np.int32(-1))
-        none = np.zeros(0, dtype=np.int32)
-        self._run(KeyedRows(none, none), None, np.zeros(0, dtype=np.bool_),
-                  np.zeros(len(slots), dtype=np.int64), inside, as_of, out)  # fmt: skip
+        nobody = np.zeros(0, dtype=np.int32)
+        self._run(
+            KeyedRows(nobody, nobody),
+            None,
+            np.zeros(0, dtype=np.bool_),
+            ends=np.zeros(len(slots), dtype=np.int64),
+            slots=inside,
+            as_of=as_of,
+            out=out,
+        )
         return out
 
     def stream(
@@ -227,7 +266,7 @@ class Rings:
             self._make_room(found.astype(np.int64), added)
         if len(slots):
             self._resize(int(slots.max(initial=-1)) + 1)
-        self._run(keyed, actions, wanted, ends, slots, as_of, out)
+        self._run(keyed, actions, wanted, ends=ends, slots=slots, as_of=as_of, out=out)
 
     def clear(self, slots: NDArray[np.int64]) -> None:
         """Forget what rings hold."""
@@ -274,24 +313,20 @@ class Rings:
         as_of: NDArray[np.int64],
         out: LastItems,
     ) -> None:
-        columns = self._columns
-        ring = tuple(columns[name].rows for name in columns)
-        events = (
-            (actions.items, actions.types, actions.occurred, actions.values, actions.visible)
-            if actions is not None
-            else (
-                np.zeros(0, np.int32),
-                np.zeros(0, np.int16),
-                np.zeros(0, np.int64),
-                np.zeros(0),
-                np.zeros(0, np.int64),
-            )  # fmt: skip
-        )
+        events = _NO_EVENTS
+        if actions is not None:
+            events = Entries(
+                actions.items, actions.types, actions.occurred, actions.values, actions.visible
+            )
         _stream(
-            keyed.rows, keyed.slots, wanted, len(events[0]), ends, slots, as_of,
+            keyed.rows, keyed.slots, wanted, len(events.types), ends, slots, as_of,
             self._step, self._windowed, self._offsets.rows, self._capacities.rows,
-            self._counts.rows, ring, events, tuple(out),
+            self._counts.rows, self._ring, events, out,
         )  # fmt: skip
+
+    @property
+    def _ring(self) -> Entries:
+        return Entries(**{name: column.rows for name, column in self._columns.items()})
 
     def _resize(self, n_slots: int) -> None:
         for column in (self._offsets, self._capacities, self._counts):
@@ -309,7 +344,7 @@ class Rings:
         self._capacities.rows[slots] = capacities
         _move_all(
             slots, old_offsets, old_capacities, self._offsets.rows, self._capacities.rows,
-            self._counts.rows, tuple(column.rows for column in self._columns.values()),
+            self._counts.rows, self._ring,
         )  # fmt: skip
         for capacity, offset in zip(old_capacities.tolist(), old_offsets.tolist(), strict=True):
             if capacity:

@@ -144,21 +144,10 @@ class SessionTracker:
         sessions = np.empty(len(visitors), dtype=np.int32)
         begins = np.empty(len(visitors), dtype=np.bool_)
         running = np.empty(len(asked.visitors), dtype=np.int32)
-        self._n_sessions = int(
-            _walk(
-                self._latest.rows,
-                self._current.rows,
-                self._n_sessions,
-                visitors,
-                visible,
-                sessions,
-                begins,
-                asked.ends,
-                asked.visitors,
-                asked.as_of,
-                running,
-            )  # fmt: skip
-        )
+        self._n_sessions = _walk(
+            self._latest.rows, self._current.rows, self._n_sessions, visitors, visible,
+            sessions, begins, asked.ends, asked.visitors, asked.as_of, running,
+        )  # fmt: skip
         return Walked(sessions, begins, running)
 
     def running(self, visitors: NDArray[np.int32], as_of: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -63,6 +63,7 @@ class Slates:
             items=np.full(len(self), UNKNOWN, dtype=np.int32),
             offsets=np.arange(len(self) + 1, dtype=np.int64),
             context=self.context,
+            sessions=self.sessions,
         )
 
     def alone(self, candidate: int) -> Slates:
@@ -133,6 +134,7 @@ def one_slate(
     as_of: int,
     items: NDArray[np.int32],
     context: Attributes | None = None,
+    *,
     session_id: str = "",
 ) -> Slates:
     """Make a batch of a single request.

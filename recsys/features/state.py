@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from recsys.features.actions import Actions, EventTypes
 from recsys.features.asked import KeyReads, combine
 from recsys.features.blocks import Blocks
-from recsys.features.cells import Cells, KeyedReads, KeyedRows, bucket_us, cell_key
+from recsys.features.cells import Cells, KeyedReads, KeyedRows, cell_key
+from recsys.features.folding import keyed_events
 from recsys.features.interning import PairTable
 from recsys.features.keys import Key
 from recsys.features.pairs import EventPairs, Sources, event_owners, event_pairs
-from recsys.features.offline import distinct_rows
 from recsys.features.reading import type_mask
 from recsys.features.rings import Rings
 from recsys.features.slates import Slates
@@ -61,8 +61,10 @@ class KeyState:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept."""
-        parts = [*self._cells.values(), *self._pairs.values(), *self._rings.values()]
-        return sum(part.nbytes for part in parts) + (self._blocks.nbytes if self._blocks else 0)
+        tables = sum(pairs.nbytes for pairs in self._pairs.values())
+        tables += self._blocks.nbytes if self._blocks else 0
+        cells = sum(cells.nbytes for cells in self._cells.values())
+        return tables + cells + sum(rings.nbytes for rings in self._rings.values())
 
     def keep(self, aggregate: Aggregate) -> None:
         """Keep an aggregate from now on; those that differ in name or reduction share a state."""
@@ -120,7 +122,14 @@ class KeyState:
             return
         keyed = KeyedRows(pairs.rows, self._slots(pairs))
         for aggregate, cells in self._cells.items():
-            self._add_to(aggregate, cells, keyed, pairs, batch)
+            actions = batch.actions
+            if aggregate.of == (SESSION,):
+                actions = replace(actions, types=batch.begins)
+            seen = self._pairs.get(aggregate)
+            keys = self._stable_keys(pairs, batch) if seen is not None else None
+            wanted = self._mask(aggregate.of)
+            folded = keyed_events(aggregate, keyed, actions, wanted, pairs=seen, keys=keys)
+            cells.add(*folded)
         for aggregate, rings in self._rings.items():
             rings.add(keyed, batch.actions, self._mask(aggregate.of))
 
@@ -182,20 +191,6 @@ class KeyState:
         self._n_slots = max(self._n_slots, n_slots)
         for cells in self._cells.values():
             cells.resize(self._n_slots)
-
-    def _add_to(
-        self, aggregate: Aggregate, cells: Cells, keyed: KeyedRows, pairs: EventPairs, batch: Batch
-    ) -> None:
-        actions, wanted = batch.actions, self._mask(aggregate.of)
-        if aggregate.of == (SESSION,):
-            actions = replace(actions, types=batch.begins)
-        previous = np.zeros(0, dtype=np.int64)
-        if aggregate.fold == "distinct":
-            keys = self._stable_keys(pairs, batch)
-            keyed, previous = distinct_rows(
-                aggregate, self._pairs[aggregate], keyed, keys, actions, wanted
-            )
-        cells.add(keyed, actions, wanted, previous)
 
     def _stable_keys(self, pairs: EventPairs, batch: Batch) -> NDArray[np.int64]:
         """Name cells by what neither changes when blocks move nor comes back in another session.

@@ -258,23 +258,23 @@ def check_aggregate(aggregate: Aggregate) -> None:
 
 
 def _problem(aggregate: Aggregate) -> str:
-    if not aggregate.of:
-        return "of names no event type; expected one at least"
-    if SESSION in aggregate.of and len(aggregate.of) > 1:
-        return f"of mixes {SESSION!r} with {aggregate.of}; expected it alone"
-    if aggregate.window_s is not None and not aggregate.window_s > 0:
-        return f"window_s is {aggregate.window_s}; expected seconds above 0"
-    decayed = aggregate.fold.startswith("decayed")
-    if decayed != (aggregate.half_life_s is not None):
-        return f"half_life_s is {aggregate.half_life_s} for fold {aggregate.fold!r}"
-    if decayed and not (aggregate.half_life_s or 0) > 0:
-        return f"half_life_s is {aggregate.half_life_s}; expected seconds above 0"
-    if decayed and aggregate.window_s is not None:
-        return "a decayed fold takes no window_s; expected one or the other"
-    if (aggregate.fold == "last_items") != (aggregate.n > 0):
-        return f"n is {aggregate.n} for fold {aggregate.fold!r}; expected n > 0 for last_items only"
-    if aggregate.fold == "last_items" and aggregate.by not in {"user", "session"}:
-        return f"last_items are kept by {aggregate.by!r}; expected user or session"
-    if SESSION in aggregate.of and "item" in aggregate.by:
-        return f"by is {aggregate.by!r}; a start of a session has no item"
-    return ""
+    fold, window_s, half_life_s = aggregate.fold, aggregate.window_s, aggregate.half_life_s
+    decayed, kept = fold.startswith("decayed"), fold == "last_items"
+    sessions = SESSION in aggregate.of
+    rules = {
+        "of names no event type; expected one at least": not aggregate.of,
+        f"of mixes {SESSION!r} with others; expected it alone": sessions and len(aggregate.of) > 1,
+        f"by is {aggregate.by!r}; the start of a session has no item": sessions
+        and "item" in aggregate.by,
+        f"window_s is {window_s}; expected seconds above 0": window_s is not None
+        and not window_s > 0,
+        f"half_life_s is {half_life_s}; expected seconds above 0 for a decayed fold, else None": (
+            not (half_life_s or 0) > 0 if decayed else half_life_s is not None
+        ),
+        "a decayed fold takes no window_s; expected one or the other": decayed
+        and window_s is not None,
+        f"n is {aggregate.n}; expected 1 or more for last_items, else 0": kept != (aggregate.n > 0),
+        f"last_items are kept by {aggregate.by!r}; expected user or session": kept
+        and aggregate.by not in {"user", "session"},
+    }
+    return next((text for text, broken in rules.items() if broken), "")

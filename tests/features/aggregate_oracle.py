@@ -192,23 +192,18 @@ class Oracle:
 def fold(aggregate: Aggregate, rows: list[Row], as_of: int) -> float:
     values = [row.value for row in rows if row.value is not None]
     kind = aggregate.fold
-    if kind == "count":
-        return float(len(rows))
-    if kind == "sum":
-        return float(sum(values))
+    if kind in {"count", "sum"}:
+        return float(len(rows) if kind == "count" else sum(values))
     if kind == "distinct":
-        seen = {row.item if aggregate.what == "item" else row.user for row in rows}
-        return float(len(seen - {""}))
+        return float(len({getattr(row, aggregate.what) for row in rows} - {""}))
+    if kind in {"mean", "min", "max"} and values:
+        return {"mean": sum(values) / len(values), "min": min(values), "max": max(values)}[kind]
     if kind.startswith("decayed"):
         weights = [1.0 if kind == "decayed_count" else (row.value or 0.0) for row in rows]
         ages = [(as_of - row.visible) / SECOND for row in rows]
         half = aggregate.half_life_s
         return float(sum(w * 0.5 ** (age / half) for w, age in zip(weights, ages, strict=True)))
-    if kind in {"mean", "min", "max"}:
-        if not values:
-            return math.nan
-        return {"mean": sum(values) / len(values), "min": min(values), "max": max(values)}[kind]
-    if not rows:
+    if not rows or kind in {"mean", "min", "max"}:
         return math.nan
     instants = [row.occurred for row in rows]
     return (as_of - (max(instants) if kind == "since_last" else min(instants))) / SECOND

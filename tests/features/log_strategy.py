@@ -1,4 +1,4 @@
-"""Random logs: equal times, retries, late and out-of-order events, changing attributes, sessions."""
+"""Random logs: equal times, retries, late and out-of-order events, attributes, sessions."""
 
 from __future__ import annotations
 

@@ -118,54 +118,6 @@ def same_request(request: Slates, log: EncodedLog, reader: StateReader) -> Slate
         np.where(items >= 0, reader.items.rows(item_ids), items),
         request.context[0] if request.context else None,
         session_id=request.sessions[0] if request.sessions else "",
-        n_values += expected.size
-    counts = dict(zip(plan.names, differ.tolist(), strict=True))
-    return Skew(len(chosen), n_values, counts)
-
-
-def _replay(
-    snapshot: LogSnapshot, slates: Slates, chosen: NDArray[np.int64]
-) -> Iterator[tuple[int, list[VisibleEvent]]]:
-    """Walk through the log in time.
-
-    Yields:
-        A chosen request and the events that became visible before it and after the one before.
-    """
-    events = visible_events(snapshot)
-    following = next(events, None)
-    for number in chosen.tolist():
-        due = []
-        while following is not None and following.visible_at < slates.as_of[number]:
-            due.append(following)
-            following = next(events, None)
-        yield number, due
-
-
-def same_request(request: Slates, log: EncodedLog, reader: StateReader) -> Slates:
-    """Name the user and the items of a request by the rows of another encoding of the log.
-
-    Args:
-        request: One request, in rows of `log`.
-        log: Where its rows come from.
-        reader: Whose rows are wanted; it may have seen less.
-
-    Returns:
-        The request as it would be made to that reader.
-    """
-    user, items = int(request.users[0]), request.items
-    item_ids = [log.items.ids[row] if row >= 0 else "" for row in items.tolist()]
-    return one_slate(
-<<<<<<< HEAD
-        reader.users.row(log.users.ids[user]) if user >= 0 else user,
-        int(request.as_of[0]),
-        np.where(items >= 0, reader.items.rows(item_ids), items),
-        request.context[0] if request.context else None,
-=======
-        state.users.row(user_id),
-        int(request.as_of[0]),
-        state.items.rows(item_ids),
-        context,
-        session_id=request.sessions[0] if request.sessions else "",
     )
 
 

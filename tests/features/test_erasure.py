@@ -53,7 +53,7 @@ def anonymised(events: list[VisibleEvent], user_id: str) -> list[VisibleEvent]:
     gone=st.sampled_from(["u1", "u2"]),
 )
 def test_a_forgotten_user_was_never_there(found, request: Request, share, gone) -> None:
-    # How many sessions there were in all stays: their starts are no events that can be made nameless.
+    # How many sessions there were in all stays: a start is no event that could lose its name.
     folds = [a for by in KEYS for a in every_fold(by) if a.of != ("session",) or by == "user"]
     aggregates = [*folds, HISTORY]
     due = [v for v in visible_events(snapshot_of(found)) if v.visible_at < request.as_of]

@@ -10,11 +10,10 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import EncodedLog
 from recsys.features.entities import Entities
 from recsys.schema import MICROSECONDS, Attributes, AttributeValue
 
@@ -22,6 +21,9 @@ from recsys.schema import MICROSECONDS, Attributes, AttributeValue
 _MOST_DISTINCT = 100_000
 #: Frequent values of one attribute that are named.
 _MOST_FREQUENT = 32
+
+if TYPE_CHECKING:
+    from recsys.features.actions import EncodedLog
 
 Kind: TypeAlias = Literal["number", "boolean", "string", "strings", "numbers"]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.actions import EventTypes
 from recsys.features.entities import Entities
 from recsys.features.models import Histories
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate
 from recsys.schema import IMPRESSION, MICROSECONDS, SESSION
+
+if TYPE_CHECKING:
+    from recsys.features.actions import EventTypes
 
 
 class StateReader(Protocol):

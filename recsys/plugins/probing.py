@@ -16,10 +16,8 @@ import polars as pl
 
 from recsys.errors import PluginError
 from recsys.events.snapshot import snapshot_of
-from recsys.features.actions import encode_log
 from recsys.features.entities import ANONYMOUS, UNKNOWN
 from recsys.features.frame import AS_OF, REQUEST, Frame
-from recsys.features.offline import OfflineReader
 from recsys.features.plan import EXPRESSION_FAILURES, FeaturePlan
 from recsys.features.slates import one_slate
 from recsys.features.vocabulary import Feature
@@ -77,6 +75,10 @@ def _made_up_columns(plan: FeaturePlan, exprs: Sequence[pl.Expr]) -> list[pl.Dat
     Returns:
         Five rows of ordinary numbers, and five of others.
     """
+    # The executions bring a compiler; commands that only load plugins do without.
+    from recsys.features.actions import encode_log
+    from recsys.features.offline import OfflineReader
+
     slates = one_slate(ANONYMOUS, 0, np.full(1, UNKNOWN, dtype=np.int32))
     reader = OfflineReader(encode_log(snapshot_of([])))
     frame = Frame(slates, reader, {}, plan.profile, {})

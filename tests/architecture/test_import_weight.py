@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     "torch", "transformers", "safetensors", "tensorboard", "lightgbm", "sklearn", "scipy", "duckdb",
-    "pyarrow", "grpc", "google",
+    "pyarrow", "grpc", "google", "numba",
 )  # fmt: skip
 LIGHT_FILES = ("__init__", "config", "errors", "hookspecs", "schema", "bundle/store", "cli/main")
 LIGHT_PACKAGES = ("recsys/plugins", "plugins/recsys_plugins")

@@ -93,7 +93,7 @@ def test_a_plugin_that_fails_to_load_is_one_line_with_its_cause(tmp_path, text, 
         ("return [Feature", "raise RuntimeError('no'); [Feature", "recsys_features: RuntimeError"),
         ("return [Feature(", "return [dict(", "returned a dict; expected Feature"),
         ('pl.col("night_actions")', 'pl.col("nights")', "reads column 'nights'; expected"),
-        ('by="item"', 'by="itme"', "key 'itme': expected item"),
+        ('by="item"', 'by="itme"', "key 'itme': expected global, user"),
     ],
 )
 def test_a_plugin_that_fails_in_a_hook_is_named_with_the_hook(tmp_path, old, new, cause) -> None:

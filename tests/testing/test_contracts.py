@@ -41,9 +41,11 @@ class Greedy(PluginContract):
     plugin = GREEDY
 
 
-def test_only_the_part_that_is_broken_fails() -> None:
+def test_only_the_parts_that_are_broken_fail() -> None:
     contract = Greedy()
-    contract.test_training_and_serving_are_equal()
+    # In training many lists are computed at once, so what looks at other rows differs there too.
+    with pytest.raises(ContractBrokenError, match=r"^plugin greedy, equality: offline and online"):
+        contract.test_training_and_serving_are_equal()
     contract.test_columns_are_numbers_per_candidate()
     with pytest.raises(ContractBrokenError, match=r"^plugin greedy, isolation: greedy_share"):
         contract.test_other_candidates_do_not_matter()

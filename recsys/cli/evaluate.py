@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -127,7 +128,27 @@ def print_evaluation(evaluation: Evaluation) -> None:
             _print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
             results.print(f"{title}: no such list in the test slice")
+    _print_beyond(evaluation)
     _print_leaks(evaluation)
+
+
+def _print_beyond(evaluation: Evaluation) -> None:
+    from recsys.cli.output import print_table
+
+    found = evaluation.beyond_accuracy
+    if not found:
+        return
+    measures = list(found["full"])
+    rows = [
+        [_TITLES.get(name, name), *(f"{found[name][measure]:.4f}" for measure in measures)]
+        for name in _in_order(found)
+    ]
+    print_table("Beyond accuracy: the first ten places", ("ranking", *measures), rows)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    order = list(_TITLES)
+    return sorted(names, key=lambda n: order.index(n) if n in _TITLES else 4)
 
 
 def _print_leaks(evaluation: Evaluation) -> None:
@@ -164,10 +185,8 @@ def _print_rankings(
     if cold:
         differences.append(table.differences_to["click_rate"])
         headings.append("nDCG@10 - click rate")
-    order = list(_TITLES)
-    names = sorted(table.rankings, key=lambda n: order.index(n) if n in _TITLES else 4)
     rows = []
-    for name in names:
+    for name in _in_order(table.rankings):
         values = [f"{table.rankings[name][metric]:.4f}" for metric in metrics]
         rows.append([_TITLES.get(name, name), *values, *(_interval(d, name) for d in differences)])
     print_table(title, ("ranking", *metrics.values(), *headings), rows)

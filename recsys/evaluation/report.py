@@ -11,6 +11,7 @@ import numpy as np
 from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
+from recsys.evaluation.beyond import FirstPlaces
 from recsys.evaluation.leaks import Suspicion, find_leaks
 from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
@@ -44,6 +45,8 @@ class Evaluation:
             resampled users.
         differences_to: The same to other rankings: popularity, and every baseline.
         segments: Tables of their own for what is new.
+        beyond_accuracy: Coverage, novelty and diversity of the first ten places by ranking, where
+            the whole catalogue is ranked.
         leaks: Features that are too good to be true.
     """
 
@@ -57,6 +60,7 @@ class Evaluation:
     differences: Differences
     differences_to: dict[str, Differences]
     segments: dict[str, Table]
+    beyond_accuracy: dict[str, dict[str, float]]
     leaks: list[Suspicion]
 
 
@@ -126,12 +130,16 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     """
     whole = Measured(subject.baselines)
     segments = {name: Measured(subject.baselines) for name in TITLES}
+    sampled = subject.dataset.labelled.sampled
+    places = FirstPlaces(subject.dataset.reader, subject.scorer.contents.models)
     n_done = 0
     rankings: Rankings | None = None
     for test in subject.requests.chunks(_CHUNK_ROWS):
         rankings = rankings or _rankings(subject, int(test.slates.as_of[0]))
         scores = rankings.scores(test, rng)
         whole.add(test, scores)
+        if sampled:
+            places.add(test.slates, scores)
         for name, rows in segment_rows(test, subject.dataset.reader).items():
             segments[name].add(test, scores, rows)
         n_done += len(test.slates)
@@ -140,7 +148,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     return Evaluation(
         version=subject.scorer.version,
         protocol=subject.protocol,
-        candidates="catalogue" if subject.dataset.labelled.sampled else "shown",
+        candidates="catalogue" if sampled else "shown",
         n_requests=len(subject.requests),
         n_measured=table.n_measured,
         n_unreachable=subject.requests.n_unreachable,
@@ -148,6 +156,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         differences=table.differences,
         differences_to=table.differences_to,
         segments={name: measured.table(rng) for name, measured in segments.items()},
+        beyond_accuracy=places.results(),
         leaks=find_leaks(
             subject.dataset,
             subject.scorer.plan,

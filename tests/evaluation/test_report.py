@@ -34,6 +34,7 @@ def test_a_log_with_impressions_is_measured_on_what_was_shown(plain_workspace: W
     difference = found.rankings["random"]["auc"] - found.rankings["without_text"]["auc"]
     assert mean == pytest.approx(difference)
     assert low <= mean <= high < 0
+    assert found.beyond_accuracy == {}
     assert set(found.segments) == {"new_users", "new_items", "new_items_alone"}
 
 
@@ -56,6 +57,7 @@ def test_a_log_without_impressions_is_ranked_against_the_whole_catalogue(shop: W
     }
     assert found.rankings["full"]["auc"] > found.rankings["click_rate"]["auc"] + 0.1
     assert found.rankings["random"]["recall@10"] == pytest.approx(10 / 40, abs=0.1)
+    assert found.beyond_accuracy["full"]["coverage@10"] > 0.3
     again = evaluate(shop, snapshot)
     assert again == found
 

@@ -163,6 +163,14 @@ class TlsConfig(Section):
         return self
 
 
+class MetricsConfig(Section):
+    """The HTTP port for operators: Prometheus metrics, liveness and readiness."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=9090, ge=0, le=65535)
+
+
 class ServingConfig(Section):
     """The gRPC server."""
 
@@ -193,6 +201,9 @@ class ServingConfig(Section):
     )
     shadow: str = Field(default="", description="version that answers requests for comparison")
     shadow_share: float = Field(default=0.1, ge=0, le=1, description="of the requests")
+    metrics: MetricsConfig = MetricsConfig()
+    log_calls: bool = Field(default=False, description="a line of the log for every RPC")
+    traces: bool = Field(default=False, description="OpenTelemetry spans; needs recsys[otel]")
     tls: TlsConfig = TlsConfig()
     tokens_file: str = Field(
         default="", description="who may call what; empty: everybody who reaches the port"

@@ -18,6 +18,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(help="Processes on the port; default: as configured.", min=1)
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print the stages of a call, of one a second.")
+    ] = False,
 ) -> None:
     """Serve the active bundle over gRPC until SIGTERM or SIGINT."""
     from recsys.serving.workers import one_thread_each, serve_with_workers
@@ -27,9 +30,9 @@ def serve(
     n_workers = workers or config.workers
     if n_workers > 1:
         wanted = config.port if port is None else port
-        serve_with_workers(opened, port=wanted, n_workers=n_workers)
+        serve_with_workers(opened, port=wanted, n_workers=n_workers, trace=trace)
         return
     one_thread_each()
     from recsys.serving.server import serve as run
 
-    run(opened, port=port)
+    run(opened, port=port, trace=trace)

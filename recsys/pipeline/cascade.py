@@ -161,10 +161,15 @@ class Cascade:
     ) -> dict[str, NDArray[np.float32]] | None:
         plan, state, begun = self._whole.whole, self._live.state, time.perf_counter()
         try:
-            scores = plan.scores(slates, state, self._whole.models)
+            scores: dict[str, NDArray[np.float32]] = {}
+            since = observer.now()
+            for name, model in self._whole.models.items():
+                scores |= plan.scores(slates, state, {name: model})
+                since = observer.plugin_ran(name, since)
             for name, model in self._whole.guarded_models.items():
                 alone = partial(plan.scores, slates, state, {name: model})
                 scores |= self._guard.call(name, PLUGIN_BUDGET_S, alone)
+                since = observer.plugin_ran(name, since)
         except PluginError as error:
             warnings.append(failed(error, "feature_models", observer))
             return None

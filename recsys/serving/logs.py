@@ -11,6 +11,7 @@ def log_to_stderr() -> None:
     """Send this process's log to standard error; standard output is for what was asked for."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),

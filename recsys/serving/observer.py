@@ -88,5 +88,11 @@ class Observer(RequestObserver):
             seconds: That the answer took.
         """
 
+    def ready(self, *, is_ready: bool) -> None:
+        """Hear whether calls would be answered; at the start, and when draining begins."""
+
+    def close(self) -> None:
+        """Hear that the server has stopped; nothing is told after this."""
+
 
 DEAF: Final = Observer()

@@ -40,6 +40,7 @@ from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
 from recsys.serving.tls import server_credentials
 from recsys.serving.tokens import Tokens
+from recsys.serving.watching import listeners_of
 from recsys.v1 import (
     event_pb2,
     event_pb2_grpc,
@@ -140,9 +141,12 @@ class RunningServer:
         self._watch = threading.Thread(target=self._follow_store, name="models", daemon=True)
         self._server.start()
         self._watch.start()
+        self._observer = parts.observer
+        self._observer.ready(is_ready=True)
 
     def stop(self) -> None:
         """Refuse new calls, let those at work end, and make everything acknowledged durable."""
+        self._observer.ready(is_ready=False)
         self._health.enter_graceful_shutdown()
         self._stopped.set()
         self._server.stop(self._drain_s).wait()
@@ -152,6 +156,7 @@ class RunningServer:
         if self._shadow is not None:
             self._shadow.close()
         self._watch.join()
+        self._observer.close()
 
     def _follow_store(self) -> None:
         while not self._stopped.wait(_FOLLOW_STORE_S):
@@ -202,6 +207,7 @@ def start_server(
     engine: Engine | None = None,
     anchor: tuple[int, int] | None = None,
     is_shared: bool = False,
+    trace: bool = False,
 ) -> RunningServer:
     """Serve the active bundle of a workspace.
 
@@ -211,6 +217,7 @@ def start_server(
         engine: One that is open already, not older than the log; None: opens the active bundle.
         anchor: Of the clock of other processes on this log; None: a new one.
         is_shared: Whether they listen on the same port.
+        trace: Print the stages of a call a second.
 
     Returns:
         The server, already taking calls.
@@ -220,25 +227,30 @@ def start_server(
     writer = SpoolWriter(spool_folder(workspace.log_config))
     # Before the log is read: what others write meanwhile is then read or followed, never missed.
     follower = SpoolFollower(workspace.log_config, own=writer.token)
+    port = config.port if port is None else port
+    observer: Observer = DEAF
     try:
         engine = engine or load_engine(workspace)
         feature_log = _open_feature_log(workspace)
         engine.record_features(feature_log)
+        observer = listeners_of(config, port=port, is_shared=is_shared, trace=trace)
         clock, anchor = make_clock(config.clock, engine.last_event_us, anchor)
         parts = Parts(
             engine=engine,
             bundles=BundleStore(workspace.bundles),
             writer=writer,
             clock=clock,
+            observer=observer,
             feature_log=feature_log,
             follower=follower,
             is_shared=is_shared,
             clock_anchor=anchor,
             folder=workspace.folder,
         )
-        return RunningServer(parts, config, config.port if port is None else port)
+        return RunningServer(parts, config, port)
     except BaseException:
         follower.close()
+        observer.close()
         raise
 
 
@@ -250,15 +262,16 @@ def _open_feature_log(workspace: Workspace) -> FeatureLog | None:
     return FeatureLog(workspace.feature_log, config.feature_log_share, max_bytes, random.Random())
 
 
-def serve(workspace: Workspace, *, port: int | None = None) -> None:
+def serve(workspace: Workspace, *, port: int | None = None, trace: bool = False) -> None:
     """Serve the active bundle of a workspace until SIGTERM or SIGINT.
 
     Args:
         workspace: The workspace.
         port: 0: a free one; None: as configured.
+        trace: Print the stages of a call a second.
     """
     log_to_stderr()
-    run_until_signal(start_server(workspace, port=port))
+    run_until_signal(start_server(workspace, port=port, trace=trace))
 
 
 def run_until_signal(server: RunningServer, say: Callable[[], object] | None = None) -> None:

@@ -39,6 +39,7 @@ def main() -> int:
             port=assignment.port,
             anchor=assignment.anchor,
             is_shared=True,
+            trace=assignment.trace,
         )
     except RecsysError as error:
         sys.stderr.write(f"error: {error}\n")

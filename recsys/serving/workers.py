@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from recsys.config import ServingConfig
 from recsys.errors import ServerError
+from recsys.serving.shared_metrics import forget_process, published_metrics
 from recsys.workspace import Workspace
 
 _FIRST_PAUSE_S: Final = 0.2
@@ -41,11 +41,13 @@ class Assignment(NamedTuple):
         workspace: Folder.
         port: Shared with all others.
         anchor: Of the clock that all share; None: the worker makes one.
+        trace: Whether it prints the stages of calls.
     """
 
     workspace: str
     port: int
     anchor: tuple[int, int] | None
+    trace: bool = False
 
 
 class Ready(NamedTuple):
@@ -60,21 +62,27 @@ class Ready(NamedTuple):
     anchor: tuple[int, int]
 
 
-def serve_with_workers(workspace: Workspace, *, port: int, n_workers: int) -> None:
+def serve_with_workers(
+    workspace: Workspace, *, port: int, n_workers: int, trace: bool = False
+) -> None:
     """Serve with several processes until SIGTERM or SIGINT; SIGHUP replaces them one by one.
 
     Args:
         workspace: The workspace.
         port: 0: a free one.
         n_workers: How many.
+        trace: Whether they print the stages of calls.
 
     Raises:
         ServerError: The port is taken, or no worker can be started; the worker has said why.
     """
     config = workspace.config.serving
     stopping, renewing = threading.Event(), threading.Event()
-    with _reserved(config.host, port) as port_taken:
-        workers = _Workers(workspace, port_taken, config)
+    with _reserved(config.host, port) as port_taken, contextlib.ExitStack() as stack:
+        workers = _Workers(workspace, port_taken, trace=trace)
+        if config.metrics.enabled:
+            metrics = config.metrics if port else config.metrics.model_copy(update={"port": 0})
+            stack.enter_context(published_metrics(metrics, workers.any_ready))
         signals = {signal.SIGTERM: stopping, signal.SIGINT: stopping, signal.SIGHUP: renewing}
         for number, event in signals.items():
             signal.signal(number, lambda *_, event=event: event.set())
@@ -95,10 +103,11 @@ def serve_with_workers(workspace: Workspace, *, port: int, n_workers: int) -> No
 class _Workers:
     """The processes."""
 
-    def __init__(self, workspace: Workspace, port: int, config: ServingConfig) -> None:
+    def __init__(self, workspace: Workspace, port: int, *, trace: bool) -> None:
         self._workspace = workspace
         self._port = port
-        self._config = config
+        self._trace = trace
+        self._config = workspace.config.serving
         self._anchor: tuple[int, int] | None = None
         self._running: list[_Worker] = []
         self._pause_s = _FIRST_PAUSE_S
@@ -159,6 +168,14 @@ class _Workers:
             worker.process.send_signal(signal.SIGTERM)
             worker.wait_ended(self._config.drain_s + _GRACE_S)
 
+    def any_ready(self) -> bool:
+        """Say whether any takes calls.
+
+        Returns:
+            True while one does.
+        """
+        return any(w.is_ready and w.process.poll() is None for w in list(self._running))
+
     def stop(self) -> None:
         """Let all drain, and end those that do not."""
         for worker in self._running:
@@ -168,7 +185,9 @@ class _Workers:
             worker.wait_ended(self._config.drain_s + _GRACE_S)
 
     def _spawn(self) -> _Worker:
-        return _Worker(Assignment(str(self._workspace.folder), self._port, self._anchor))
+        return _Worker(
+            Assignment(str(self._workspace.folder), self._port, self._anchor, self._trace)
+        )
 
 
 class _Worker:
@@ -176,6 +195,7 @@ class _Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.started_at = time.monotonic()
+        self.is_ready = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "recsys.serving.worker"],
             stdin=subprocess.PIPE,
@@ -208,6 +228,7 @@ class _Worker:
         if not said:
             return None
         ready = json.loads(said)
+        self.is_ready = True
         return Ready(ready["address"], tuple(ready["anchor"]))
 
     def wait_ended(self, timeout_s: float) -> None:
@@ -228,6 +249,7 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        forget_process(self.process.pid)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,177 @@
+"""What scrapers and probes are told, by a real server; and what the dashboard asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from serving_fakes import FakeEngine, running
+
+from recsys.config import MetricsConfig, ServingConfig
+from recsys.errors import ServerError
+from recsys.schema import InteractionEvent
+from recsys.serving.client import Client
+from recsys.serving.metrics import Metrics
+from recsys.serving.watching import listeners_of
+
+DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "recsys.json"
+RANK = "/recsys.v1.RankingService/Rank"
+
+
+def fetch(address, path):
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples_of(text):
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class ScoringEngine(FakeEngine):
+    """Tells the observer what the real engine tells."""
+
+    def rank(self, query, *arguments, **more):
+        observer = more.get("observer") or arguments[-1]
+        observer.stage("ranker", observer.now())
+        observer.plugin_ran("text", observer.now())
+        observer.scored(np.array([[1, np.nan], [2, 3]], np.float32), np.array([0.5, 3.0]))
+        observer.degraded("deadline")
+        observer.plugin_failed("text")
+        return super().rank(query, *arguments, **more)
+
+
+@pytest.fixture
+def listeners():
+    return listeners_of(ServingConfig(), port=0)
+
+
+def port_of(listeners):
+    return listeners._all[-1].port.address
+
+
+def test_everything_that_a_server_does_is_counted(listeners):
+    address = port_of(listeners)
+    click = InteractionEvent("e1", 0, "u", "a", "click")
+    with (
+        running(ScoringEngine(), observer=listeners) as (server, _),
+        Client(server.address) as client,
+    ):
+        client.rank("u", ["a", "b"])
+        with pytest.raises(grpc.RpcError):
+            client.rank("u", [])
+        client.write_events([click, click])
+        client.activate("v2")
+        found = samples_of(fetch(address, "/metrics")[1])
+    assert found["recsys_requests_total", RANK, "OK"] == 1
+    assert found["recsys_requests_total", RANK, "INVALID_ARGUMENT"] == 1
+    assert found["recsys_request_seconds_count", RANK] == 2
+    assert found["recsys_stage_seconds_count", "queue"] >= 2
+    assert found["recsys_stage_seconds_count", "ranker"] == 2
+    assert found["recsys_plugin_seconds_count", "text"] == 2
+    assert found["recsys_plugin_failures_total", "text"] == 2
+    assert found["recsys_degraded_total", "deadline"] == 2
+    assert found["recsys_feature_values_total",] == 8
+    assert found["recsys_feature_values_missing_total",] == 2
+    assert found["recsys_scores_count", "best"] == 2
+    assert found["recsys_events_total", "accepted"] == 1
+    assert found["recsys_events_total", "duplicate"] == 1
+    assert found["recsys_commit_events_sum",] == 1
+    assert found["recsys_queued", "rank"] == 0
+    assert found["recsys_model", "main", "v1"] == 0
+    assert found["recsys_model", "main", "v2"] == 1
+
+
+def test_probes_hear_when_the_server_takes_calls_and_when_it_drains(listeners):
+    address = port_of(listeners)
+    assert fetch(address, "/live") == (200, "live\n")
+    assert fetch(address, "/ready")[0] == 503
+    with running(observer=listeners) as (server, _):
+        assert fetch(address, "/ready") == (200, "ready\n")
+        assert fetch(address, "/other")[0] == 404
+        server._observer.ready(is_ready=False)
+        assert fetch(address, "/ready")[0] == 503
+    with pytest.raises(OSError, match="refused"):
+        fetch(address, "/live")
+
+
+def test_a_port_that_is_taken_is_named(listeners):
+    port = int(port_of(listeners).rpartition(":")[2])
+    config = ServingConfig(metrics=MetricsConfig(port=port))
+    with pytest.raises(ServerError, match=r"serving\.metrics\.port"):
+        listeners_of(config, port=1)
+    listeners.close()
+
+
+def test_metrics_can_be_switched_off():
+    config = ServingConfig(metrics=MetricsConfig(enabled=False))
+    assert len(listeners_of(config, port=0)._all) == 1
+
+
+SHARED = """
+import os, sys
+from prometheus_client import CollectorRegistry
+from recsys.serving.metrics import Metrics
+metrics = Metrics(CollectorRegistry())
+metrics.call_ended("/a", "OK", 0.1)
+metrics.queued("rank", 1)
+print(os.getpid())
+"""
+
+
+def test_several_processes_give_one_answer_and_the_dead_hold_no_queue(tmp_path):
+    script = f"""
+import os, subprocess, sys
+from prometheus_client import generate_latest
+from recsys.config import MetricsConfig
+from recsys.serving.metrics_port import registry_of_all
+from recsys.serving.shared_metrics import forget_process, published_metrics
+with published_metrics(MetricsConfig(port=0), lambda: True):
+    for n in range(2):
+        done = subprocess.run([sys.executable, "-c", {SHARED!r}], check=True, capture_output=True)
+        if n: forget_process(int(done.stdout))
+    print(generate_latest(registry_of_all()).decode())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    found = samples_of(done.stdout)
+    assert found["recsys_requests_total", "/a", "OK"] == 2
+    assert found["recsys_queued", "rank"] == 1
+
+
+def names_of_metrics():
+    registry = CollectorRegistry()
+    Metrics(registry)
+    return {sample_name for names in registry._collector_to_names.values() for sample_name in names}
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them():
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel.get("targets", [])
+        for name in re.findall(r"\brecsys_[a-z_]+", target["expr"])
+    }
+    assert asked <= names_of_metrics()
+    families = {re.sub(r"_(total|sum|count|bucket|created)$", "", name) for name in asked}
+    known = {re.sub(r"_(total|sum|count|bucket|created)$", "", name) for name in names_of_metrics()}
+    assert families == known

@@ -94,6 +94,9 @@ def check(
     max_ms: Annotated[
         float, typer.Option(help="CPU time for 500 candidates, in milliseconds.", min=0)
     ] = 10.0,
+    max_bytes: Annotated[
+        float, typer.Option(help="Online state per key, in bytes.", min=0)
+    ] = 2048.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run the contract on a plugin: random logs, then the workspace's own.
@@ -103,13 +106,13 @@ def check(
     from recsys.cli.output import print_json, print_table
     from recsys.testing.costs import Limits
 
-    examiner = _examiner(open_folder(workspace), name, Limits(latency_ms=max_ms))
+    examiner = _examiner(open_folder(workspace), name, Limits(max_ms, max_bytes))
     findings = examiner.findings()
     if as_json:
         print_json({"plugin": name, "passed": all(f.passed for f in findings), "parts": findings})
     else:
         rows = [
-            [f.part, f.log, "ok" if f.passed else "BROKEN", f.facts or f.problem] for f in findings
+            [f.part, f.log, "ok" if f.passed else "BROKEN", f.problem or f.facts] for f in findings
         ]
         print_table(f"Plugin {name}", ("part", "log", "", "found"), rows)
     if not all(finding.passed for finding in findings):

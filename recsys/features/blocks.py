@@ -145,6 +145,11 @@ class Blocks:
         return len(self._codes)
 
     @property
+    def n_keys(self) -> int:
+        """Keys that have a slot."""
+        return int(self._sizes.rows.sum())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the tables, without cells."""
         columns = (self._codes, self._offsets, self._logs, self._sizes)

@@ -142,6 +142,14 @@ class OnlineState:
         """
         return {by: state.nbytes for by, state in self._keys.items()}
 
+    def n_keys(self) -> dict[str, int]:
+        """Count what the state is kept for.
+
+        Returns:
+            Users, items, pairs or whatever, by key.
+        """
+        return {by: state.n_keys for by, state in self._keys.items()}
+
     def _read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         memo, state = self._memo.of(slates), self._keys[aggregate.by]
         reads = memo.get(aggregate.by)

@@ -59,6 +59,11 @@ class KeyState:
         self._masks: dict[tuple[str, ...], NDArray[np.bool_]] = {}
 
     @property
+    def n_keys(self) -> int:
+        """Keys that something is kept for, or room for it."""
+        return self._blocks.n_keys if self._blocks is not None else self._n_slots
+
+    @property
     def nbytes(self) -> int:
         """Bytes of everything kept."""
         tables = sum(pairs.nbytes for pairs in self._pairs.values())

@@ -73,8 +73,9 @@ class PluginContract:
         self._check("proposals")
 
     def test_cost_is_within_limits(self) -> None:
-        """Time for 500 candidates."""
+        """Time for 500 candidates, bytes of state per key."""
         self._check("latency")
+        self._check("state")
 
     def _check(self, part: str) -> None:
         """Fail with what the part found.

@@ -1,4 +1,4 @@
-"""What a plugin costs while serving: time per 500 candidates."""
+"""What a plugin costs while serving: time per 500 candidates, bytes of state per key."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from recsys.testing.subject import Subject
 
 N_CANDIDATES: Final = 500
 _ROUNDS: Final = 40
+#: A state has room for some keys before there are any: fewer keys say nothing about one.
+_FEWEST_KEYS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,12 @@ class Limits:
 
     Args:
         latency_ms: CPU time to compute its columns for 500 candidates, median of requests.
+        bytes_per_key: State per user, item, pair or whatever its aggregates are kept for, all
+            aggregates with that key together.
     """
 
     latency_ms: float = 10.0
+    bytes_per_key: float = 2048.0
 
 
 def latency_ms(subject: Subject, rng: np.random.Generator) -> float:
@@ -63,4 +68,34 @@ def check_latency(subject: Subject, rng: np.random.Generator, limits: Limits) ->
     if found > limits.latency_ms:
         most = f"{limits.latency_ms:g} ms"
         broken(f"{N_CANDIDATES} candidates take {found:.1f} ms; expected at most {most}")
+    return found
+
+
+def bytes_per_key(subject: Subject) -> dict[str, float]:
+    """Measure the online state of the whole log.
+
+    Returns:
+        Bytes per key, by key.
+    """
+    state = OnlineState(
+        encode_log(subject.dataset.snapshot), tuple(subject.plan.aggregates.values())
+    )
+    n_keys = state.n_keys()
+    return {by: size / max(n_keys[by], _FEWEST_KEYS) for by, size in state.nbytes().items()}
+
+
+def check_state(subject: Subject, limits: Limits) -> dict[str, float]:
+    """Measure the state.
+
+    Returns:
+        Bytes per key, by key.
+
+    Raises:
+        ContractBrokenError: A key takes more than the limit.
+    """
+    found = bytes_per_key(subject)
+    for by, size in found.items():
+        if size > limits.bytes_per_key:
+            most = f"{limits.bytes_per_key:,.0f} bytes"
+            broken(f"a key of {by} takes {size:,.0f} bytes; expected at most {most}")
     return found

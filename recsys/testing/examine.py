@@ -16,7 +16,7 @@ from recsys.features.profile import LogProfile
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.watchdog import run_within
 from recsys.testing import parts
-from recsys.testing.costs import Limits, check_latency
+from recsys.testing.costs import Limits, check_latency, check_state
 from recsys.testing.proposals import proposals
 from recsys.testing.random_log import USUAL_LOG, random_log
 from recsys.testing.subject import Subject, make_subject
@@ -94,7 +94,7 @@ class Examiner:
         own = subjects[-1]
         found += [self._part(n, "random", random, part) for n, part in ON_RANDOM_LOGS.items()]
         found += [self._part(n, own[0], [own[1]], p) for n, p in ON_OWN_LOG.items()]
-        return [*found, self._latency(*own)]
+        return [*found, self._latency(*own), self._state(*own)]
 
     def _columns(self, subjects: list[tuple[str, Subject]]) -> Finding:
         logs = [("random", snapshot_of(random_log(_rng(s), self.like))) for s in self.seeds]
@@ -134,6 +134,12 @@ class Examiner:
             return Finding("latency", log, problem)
         facts = f"{found:.2f} ms of CPU time for 500 candidates"
         return Finding("latency", log, problem, facts, {"latency_ms": found})
+
+    def _state(self, log: str, subject: Subject) -> Finding:
+        found, problem = self._watched("state", partial(check_state, subject, self.limits))
+        sizes = [f"{size:.0f} per {by}" for by, size in (found or {}).items()]
+        facts = f"bytes: {', '.join(sizes)}" if sizes else "nothing is kept"
+        return Finding("state", log, problem, facts, found or {})
 
     def _watched(self, name: str, work: Callable[[], _T]) -> tuple[_T | None, str]:
         try:

@@ -7,7 +7,7 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,7 @@ class Entities:
         self._codes: dict[str, MultiCodes] = {}
         self._single_codes: dict[str, SingleCodes] = {}
         self._values: dict[str, pl.Series] = {}
+        self._derived: dict[str, Growable] = {}
 
     def __len__(self) -> int:
         return len(self._attributes)
@@ -181,6 +182,26 @@ class Entities:
             column = column.append(pl.Series(name, added, dtype=dtype, strict=False))
             self._values[name] = column
         return column
+
+    def derived(
+        self, key: str, compute: Callable[[int], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Keep what is computed of attributes, and compute it for versions that are new.
+
+        Args:
+            key: Names the computation.
+            compute: Called with the first row that is wanted; gives all from there on.
+
+        Returns:
+            float64 (n_versions + 1,): version row v stands at v + 1, nothing known at 0.
+        """
+        column = self._derived.get(key)
+        if column is None:
+            column = self._derived[key] = Growable(np.float64, np.nan)
+        if len(column) <= len(self._attributes):
+            column.extend(compute(len(column)))
+        found: NDArray[np.float64] = column.rows
+        return found
 
     def codes(self, name: str) -> MultiCodes:
         """Give an attribute as integer codes, several per version where it is a list.

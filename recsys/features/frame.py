@@ -7,7 +7,7 @@ only when an expression asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ class Frame:
             versions = self.slates.spread(self.reader.user_versions(self.slates)).astype(np.int32)
             profile = self.profile.users.get(name)
         if profile is None or profile.numeric:
-            return _gather_numbers(entities.numbers(name), versions)
+            return _known_numbers(entities.numbers(name), versions)
         return entities.values(name, _dtype(profile)).gather(versions + 1).alias(f"{scope}.{name}")
 
     def _context(self, name: str) -> NDArray[np.float64] | pl.Series:
@@ -112,7 +112,30 @@ class Frame:
         return pl.Series(f"context.{name}", values, dtype=_dtype(profile), strict=False)[rows]
 
 
-def _gather_numbers(
+def item_columns(frame: Frame, names: Sequence[str], start: int) -> pl.DataFrame:
+    """Lay attributes of items out by version.
+
+    Args:
+        frame: A batch, for its catalogue and profile.
+        names: `item.NAME` of each column.
+        start: First row; row 0 is an item about which nothing is known, version v is row v + 1.
+
+    Returns:
+        The columns from `start` on.
+    """
+    items, columns = frame.reader.items, []
+    for name in names:
+        attribute = name.removeprefix("item.")
+        profile = frame.profile.items.get(attribute)
+        if profile is None or profile.numeric:
+            numbers = np.concatenate([[np.nan], items.numbers(attribute)])[start:]
+            columns.append(pl.Series(name, numbers, nan_to_null=True))
+        else:
+            columns.append(items.values(attribute, _dtype(profile))[start:].alias(name))
+    return pl.DataFrame(columns)
+
+
+def _known_numbers(
     numbers: NDArray[np.float64], versions: NDArray[np.int32]
 ) -> NDArray[np.float64]:
     if not len(numbers):

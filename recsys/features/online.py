@@ -152,6 +152,9 @@ class OnlineState:
 
     def _read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         memo, state = self._memo.of(slates), self._keys[aggregate.by]
+        found: NDArray[np.float64] | None = memo.get(aggregate)
+        if found is not None:
+            return found
         reads = memo.get(aggregate.by)
         if reads is None:
             key = state.key
@@ -168,9 +171,10 @@ class OnlineState:
             )
             reads = memo[aggregate.by] = state.reads(asked, slates)
         values = state.cells(aggregate).read(reads, slates.as_of, aggregate.reduce)
-        if not reads.per_request:
-            return values
-        return slates.spread(values).astype(np.float64, copy=False)
+        if reads.per_request:
+            values = slates.spread(values).astype(np.float64, copy=False)
+        memo[aggregate] = values
+        return values
 
     def _sessions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the visitors whose session is running; a session's cells are its visitor's.

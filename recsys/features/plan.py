@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.errors import PluginError, told
-from recsys.features.frame import AS_OF, ITEM_ID, REQUEST, USER_ID, Frame
+from recsys.features.frame import AS_OF, ITEM_ID, USER_ID, Frame
 from recsys.features.keys import parse_key
+from recsys.features.matrix import Layout, compute_matrix, make_layout
 from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch
 from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate, Feature, check_aggregate
-
-#: What evaluating an expression may raise: polars' errors and, where it calls Python, any other.
-EXPRESSION_FAILURES: Final = (Exception, pl.exceptions.PanicException)
 
 _SCOPES = ("item.", "user.", "context.")
 
@@ -45,7 +43,7 @@ class Offer:
     models: tuple[FeatureModel, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeaturePlan:
     """All features in order, with what they are computed from.
 
@@ -63,10 +61,22 @@ class FeaturePlan:
     aggregates: Mapping[str, Aggregate]
     models: Mapping[str, FeatureModel]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Column names of the matrix."""
         return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How each column of the matrix is made."""
+        columns = {column for model in self.models.values() for column in model.columns}
+        return make_layout(
+            self.features,
+            self.owners,
+            aggregates=self.aggregates,
+            scores=columns,
+            profile=self.profile,
+        )
 
     def without_models(self) -> FeaturePlan:
         """Leave out feature models and every feature that reads a column of theirs.
@@ -147,31 +157,9 @@ class FeaturePlan:
         Raises:
             PluginError: An expression failed or gave another number of rows.
         """
-        n_rows = len(slates.items)
-        scores_of_all = self._complete(scores, n_rows)
-        # Together, so that aggregates with one key share one walk; the frame then finds them read.
-        reader.read_many(self._read_aggregates(), slates)
-        frame = Frame(slates, reader, self.aggregates, self.profile, scores_of_all)
-        matrix = np.empty((n_rows, len(self.features)), dtype=np.float32, order="F")
-        derived: list[tuple[int, Feature]] = []
-        of_requests: list[tuple[int, Feature]] = []
-        for position, feature in enumerate(self.features):
-            name = plain_column(feature.expr)
-            column = frame.column(name) if name else None
-            if isinstance(column, np.ndarray):
-                matrix[:, position] = column
-            else:
-                (of_requests if feature.per_request else derived).append((position, feature))
-        if derived:
-            for (position, _), values in zip(derived, self._select(frame, derived), strict=True):
-                matrix[:, position] = values
-        if of_requests:
-            heads = Frame(slates.heads(), reader, self.aggregates, self.profile, {})
-            found = self._select(heads, of_requests)
-            for (position, _), values in zip(of_requests, found, strict=True):
-                matrix[:, position] = slates.spread(values)
-        matrix[~np.isfinite(matrix)] = np.nan
-        return matrix
+        scores = self._complete(scores, len(slates.items))
+        frame = Frame(slates, reader, self.aggregates, self.profile, scores)
+        return compute_matrix(self.layout, frame)
 
     def matrix_without_failing(
         self, slates: Slates, reader: StateReader, scores: Mapping[str, NDArray[np.float32]]
@@ -213,70 +201,12 @@ class FeaturePlan:
         mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
         return mask
 
-    def _read_aggregates(self) -> list[Aggregate]:
-        names = {name for f in self.features for name in f.expr.meta.root_names()}
-        return [a for name, a in self.aggregates.items() if name in names]
-
     def _complete(
         self, scores: Mapping[str, NDArray[np.float32]], n_rows: int
     ) -> dict[str, NDArray[np.float32]]:
         missing = np.full(n_rows, np.nan, dtype=np.float32)
         columns = {c: missing for model in self.models.values() for c in model.columns}
         return {**columns, **scores}
-
-    def _select(
-        self, frame: Frame, derived: Sequence[tuple[int, Feature]]
-    ) -> list[NDArray[np.float32]]:
-        features = [feature for _, feature in derived]
-        names = {name for f in features for name in f.expr.meta.root_names()}
-        data = pl.DataFrame([frame.series(name) for name in sorted(names | {REQUEST})])
-        try:
-            alone = len(frame.slates) == 1
-            selected = data.select(_numeric(feature, alone=alone) for feature in features)
-        except EXPRESSION_FAILURES as error:
-            raise self._culprit(data, features) from error
-        if selected.height != data.height:
-            raise self._culprit(data, features)
-        return [_floats(column) for column in selected.iter_columns()]
-
-    def _culprit(self, data: pl.DataFrame, features: Sequence[Feature]) -> PluginError:
-        """Find the feature that broke a select by evaluating them one by one.
-
-        Returns:
-            The error that names it.
-        """
-        for feature in features:
-            hook = f"feature {feature.name}"
-            try:
-                found = data.select(_numeric(feature, alone=False))
-            except EXPRESSION_FAILURES as error:
-                return PluginError(self.owners[feature.name], hook, told(error))
-            if found.height not in {1, data.height}:
-                cause = f"returned shape {found.shape}; expected {(data.height, 1)}"
-                return PluginError(self.owners[feature.name], hook, cause)
-        names = ", ".join(feature.name for feature in features)
-        return PluginError("unknown", "features", f"fail together but not alone: {names}")
-
-
-def _numeric(feature: Feature, *, alone: bool) -> pl.Expr:
-    # A single request is its own group; grouping it costs more than most expressions.
-    grouped = feature.listwise and not alone
-    expr = feature.expr.over(REQUEST) if grouped else feature.expr
-    return expr.cast(pl.Float32).alias(feature.name)
-
-
-def _floats(column: pl.Series) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = column.to_numpy()
-    return values
-
-
-def plain_column(expr: pl.Expr) -> str:
-    """Recognise an expression that is a column and nothing else.
-
-    Returns:
-        The column's name; empty for any other expression.
-    """
-    return expr.meta.root_names()[0] if expr.meta.is_column() else ""
 
 
 def make_plan(

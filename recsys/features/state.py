@@ -54,6 +54,7 @@ class KeyState:
         self._blocks = Blocks() if key.combined else None
         self._n_slots = 0
         self._cells: dict[Aggregate, Cells] = {}
+        self._shared: dict[Aggregate, Cells] = {}
         self._pairs: dict[Aggregate, PairTable] = {}
         self._rings: dict[Aggregate, Rings] = {}
         self._masks: dict[tuple[str, ...], NDArray[np.bool_]] = {}
@@ -77,7 +78,7 @@ class KeyState:
         if aggregate.fold == "last_items":
             self._rings.setdefault(shared, Rings(shared))
             return
-        self._cells.setdefault(shared, Cells(shared))
+        self._shared[aggregate] = self._cells.setdefault(shared, Cells(shared))
         if aggregate.fold == "distinct":
             self._pairs.setdefault(shared, PairTable())
 
@@ -87,7 +88,7 @@ class KeyState:
         Returns:
             The cells.
         """
-        return self._cells[cell_key(aggregate)]
+        return self._shared[aggregate]
 
     def rings(self, aggregate: Aggregate) -> Rings:
         """Find the rings of a `last_items` aggregate.

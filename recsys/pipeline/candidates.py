@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError, told
+from recsys.features.matrix import EXPRESSION_FAILURES
 from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
-from recsys.features.plan import EXPRESSION_FAILURES, FeaturePlan
+from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, SourceView
 from recsys.pipeline.requests import RecommendQuery

@@ -18,7 +18,8 @@ from recsys.errors import PluginError
 from recsys.events.snapshot import snapshot_of
 from recsys.features.entities import ANONYMOUS, UNKNOWN
 from recsys.features.frame import AS_OF, REQUEST, Frame
-from recsys.features.plan import EXPRESSION_FAILURES, FeaturePlan
+from recsys.features.matrix import EXPRESSION_FAILURES
+from recsys.features.plan import FeaturePlan
 from recsys.features.slates import one_slate
 from recsys.features.vocabulary import Feature
 from recsys.hookspecs import Filter

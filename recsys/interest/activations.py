@@ -24,6 +24,7 @@ class Activations:
         texts: Distinct texts; one row each.
         progress: Called with (texts done, texts in all).
         memory_bytes: Most memory that hidden states may take.
+        limits: int64 (n_texts,): most tokens of each text.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class Activations:
         encoder: TextEncoder,
         texts: Sequence[str],
         progress: Callable[[int, int], None],
+        *,
         memory_bytes: int = MEMORY_BYTES,
+        limits: NDArray[np.int64] | None = None,
     ) -> None:
         self._encoder = encoder
-        self._tokens = encoder.tokenize(texts) if texts else []
+        self._tokens = encoder.tokenize(texts, limits) if texts else []
         self.lengths = np.array([len(t) for t in self._tokens], dtype=np.int64)
         capacity = memory_bytes // (2 * encoder.size)
         self._n_kept = int(np.searchsorted(np.cumsum(self.lengths), capacity, side="right"))
@@ -113,7 +116,8 @@ def encode_both(
         part has no words.
     """
     rows, strings = distinct_parts(texts)
-    activations = Activations(encoder, strings, lambda _done, _total: None)
+    limits = part_limits(rows, encoder.part_tokens)
+    activations = Activations(encoder, strings, lambda _done, _total: None, limits=limits)
     pretrained = activations.encode(encoder.pretrained)
     tuned = activations.encode(encoder.tuned)
     return with_nothing(pretrained)[rows], with_nothing(tuned)[rows]
@@ -138,6 +142,25 @@ def distinct_parts(texts: Sequence[tuple[str, ...]]) -> tuple[NDArray[np.int32],
                 strings.append(part)
         rows.append([known[part] for part in text])
     return np.array(rows, dtype=np.int32).reshape(len(texts), -1), strings
+
+
+def part_limits(rows: NDArray[np.int32], part_tokens: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Say how many tokens each distinct part may have.
+
+    Args:
+        rows: From `distinct_parts`.
+        part_tokens: Most tokens of each part of a text.
+
+    Returns:
+        int64 (n_distinct_parts,): the most that any part with this text may have; None: no limits.
+    """
+    if not part_tokens:
+        return None
+    limits = np.zeros(int(rows.max(initial=-1)) + 1, dtype=np.int64)
+    for part, most in enumerate(part_tokens):
+        named = rows[:, part][rows[:, part] >= 0]
+        np.maximum.at(limits, named, most)
+    return limits
 
 
 def with_nothing(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

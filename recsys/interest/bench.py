@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recsys.config import InterestConfig
 from recsys.features.models import ItemSource
-from recsys.interest.activations import Activations, distinct_parts, encode_both, with_nothing
+from recsys.interest.activations import (
+    Activations,
+    distinct_parts,
+    encode_both,
+    part_limits,
+    with_nothing,
+)
+from recsys.interest.adapting import n_tuned_layers
 from recsys.interest.catalogue import Template, VersionTable, extend, no_versions
-from recsys.interest.encoder import TextEncoder, choose_device
+from recsys.interest.encoder import EncoderOptions, TextEncoder, choose_device
 from recsys.interest.files import find_encoder
 from recsys.interest.numbers import find_scale
 from recsys.interest.parts import flat
@@ -112,10 +121,13 @@ def set_up(config: InterestConfig, items: ItemSource, progress: Progress) -> Ben
     growth = extend(no_versions(template), {}, items, template)
     if not growth.new_texts:
         return None
-    encoder = TextEncoder(folder, config.tuned_layers, config.max_tokens, device)
+    encoder = TextEncoder(folder, _options(config, template, folder), device)
     part_rows, strings = distinct_parts(growth.new_texts)
     activations = Activations(
-        encoder, strings, lambda done, total: progress("encode item texts", done, total)
+        encoder,
+        strings,
+        lambda done, total: progress("encode item texts", done, total),
+        limits=part_limits(part_rows, encoder.part_tokens),
     )
     pretrained = activations.encode(encoder.pretrained)
     centre, directions = _spectrum(pretrained, part_rows)
@@ -130,6 +142,19 @@ def set_up(config: InterestConfig, items: ItemSource, progress: Progress) -> Ben
         tuned=pretrained,
         centre=centre,
         directions=directions,
+    )
+
+
+def _options(config: InterestConfig, template: Template, folder: Path) -> EncoderOptions:
+    n_layers = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
+        "num_hidden_layers", 0
+    )
+    most = [config.part_tokens.get(fields[0], config.max_tokens) for fields in template.parts]
+    return EncoderOptions(
+        tuned_layers=n_tuned_layers(config.tuning, config.tuned_layers, n_layers),
+        max_tokens=max(most, default=config.max_tokens),
+        pooling=config.pooling,
+        part_tokens=tuple(most) if config.part_tokens else (),
     )
 
 
@@ -155,15 +180,16 @@ def _main_directions(rows: Vectors) -> Vectors:
     Returns:
         (min(KEPT_SIZE, d), d), strongest first; beyond the rank of the rows they are arbitrary.
     """
+    # In torch, whose threads sleep while they wait: numpy's made this a hundred times slower on
+    # cores that others use too.
+    data = torch.from_numpy(rows)
     k = min(KEPT_SIZE, rows.shape[1])
     width = min(k + 16, rows.shape[1])
-    basis = np.random.default_rng(0).normal(size=(rows.shape[1], width))
+    start = np.random.default_rng(0).normal(size=(rows.shape[1], width)).astype(np.float32)
+    basis = torch.from_numpy(start)
     for _ in range(6):
-        basis, _ = np.linalg.qr(rows.T @ (rows @ basis.astype(np.float32)))
-    _, _, turned = np.linalg.svd(rows @ basis.astype(np.float32), full_matrices=False)
-    found = turned if len(turned) >= k else np.eye(width)
-    if len(turned) < k:
-        found[: len(turned)] = turned
-        found = np.linalg.qr(found.T)[0].T
-    directions: Vectors = (found[:k] @ basis.T).astype(np.float32)
+        basis, _ = torch.linalg.qr(data.T @ (data @ basis))
+    # All right singular vectors: beyond the rank of the data they fill up what is left.
+    _, _, turned = torch.linalg.svd(data @ basis, full_matrices=len(rows) < width)
+    directions: Vectors = (turned[:k] @ basis.T).numpy()
     return directions

@@ -8,16 +8,22 @@ text both ways costs one pass and a layer or two.
 from __future__ import annotations
 
 import copy
+import json
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from recsys.errors import EncoderError
+from recsys.interest.adapting import add_bottlenecks, plain_state
 
 #: Encoders of this family are a stack `encoder.layer` whose layers take (hidden, additive mask).
 _STACKED: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
@@ -37,9 +43,10 @@ def choose_device(wish: str) -> torch.device:
     """
     if wish == "cuda" and not torch.cuda.is_available():
         raise EncoderError(wish, "no such device", "auto or cpu")
-    if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wish)
+    if wish == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # A launcher of several processes gives each a device of its own.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def reduced_precision(device: torch.device) -> torch.autocast:
@@ -55,31 +62,51 @@ def reduced_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """How an encoder is read and divided.
+
+    Args:
+        tuned_layers: Layers of the upper half; 0, or a model that is not a plain stack: none.
+        max_tokens: Longer texts are cut.
+        pooling: `mean` over a text's tokens, `cls` (its first one), or `auto`: as the folder says.
+        part_tokens: Most tokens of each part of a text; beyond them `max_tokens` holds.
+        bottleneck: Width of the adapters behind the tuned layers; 0: none.
+    """
+
+    tuned_layers: int
+    max_tokens: int
+    pooling: str = "auto"
+    part_tokens: tuple[int, ...] = ()
+    bottleneck: int = 0
+
+
 class TextEncoder:
     """A pretrained encoder, split.
 
     Args:
         folder: In Hugging Face layout.
-        tuned_layers: Layers of the upper half; 0, or a model that is not a plain stack: none.
-        max_tokens: Longer texts are cut.
+        options: How it is divided.
         device: Where to compute.
     """
 
-    def __init__(
-        self, folder: Path, tuned_layers: int, max_tokens: int, device: torch.device
-    ) -> None:
+    def __init__(self, folder: Path, options: EncoderOptions, device: torch.device) -> None:
         self.device = device
         self.tokenizer, self.model = _load(folder)
         self.model.to(device).eval().requires_grad_(requires_grad=False)
         # The position table of some encoders is shorter than what the configuration asks for.
-        positions = getattr(self.model.config, "max_position_embeddings", max_tokens)
-        self.max_tokens = min(max_tokens, positions)
+        positions = getattr(self.model.config, "max_position_embeddings", options.max_tokens)
+        self.max_tokens = min(options.max_tokens, positions)
+        self.pooling = _pooling(folder) if options.pooling == "auto" else options.pooling
+        self.part_tokens = options.part_tokens
         self.size = int(self.model.config.hidden_size)
         layers = self.model.encoder.layer if self._stacked else nn.ModuleList()
-        n_tuned = min(tuned_layers, len(layers))
+        n_tuned = min(options.tuned_layers, len(layers))
         self._n_lower = len(layers) - n_tuned
         self.pretrained = layers[self._n_lower :]
         self.tuned = copy.deepcopy(self.pretrained)
+        if options.bottleneck:
+            add_bottlenecks(self.tuned, options.bottleneck)
 
     @property
     def _stacked(self) -> bool:
@@ -98,20 +125,33 @@ class TextEncoder:
     def save(self, folder: Path) -> None:
         """Write the tuned model and the tokenizer in Hugging Face layout."""
         weights = self.model.state_dict()
-        for name, value in self.tuned.state_dict().items():
+        for name, value in plain_state(self.tuned).items():
             number, rest = name.split(".", 1)
             weights[f"encoder.layer.{self._n_lower + int(number)}.{rest}"] = value
         self.model.save_pretrained(folder, state_dict=weights)
         self.tokenizer.save_pretrained(folder)
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(
+        self, texts: Sequence[str], limits: NDArray[np.int64] | None = None
+    ) -> list[list[int]]:
         """Cut texts into tokens.
+
+        Args:
+            texts: The texts.
+            limits: int64 (n,): most tokens of each; None: `max_tokens`.
 
         Returns:
             Token ids of each text, with the special ones.
         """
         found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
-        return [list(ids) for ids in found["input_ids"]]
+        tokens = [list(ids) for ids in found["input_ids"]]
+        if limits is None:
+            return tokens
+        # The last token ends the text; it stays the last when others are cut.
+        return [
+            ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
+            for ids, limit in zip(tokens, limits.tolist(), strict=True)
+        ]
 
     def lower(self, tokens: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the frozen half.
@@ -136,7 +176,7 @@ class TextEncoder:
     def upper(
         self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
     ) -> torch.Tensor:
-        """Run an upper half and take the mean over a text's tokens.
+        """Run an upper half and pool a text's tokens into one vector.
 
         Args:
             hidden: From `lower`.
@@ -150,9 +190,24 @@ class TextEncoder:
             hidden = hidden.float()
             for layer in layers:
                 hidden = _hidden(layer(hidden, _additive(mask)))
+        if self.pooling == "cls":
+            return nn.functional.normalize(hidden[:, 0].float(), dim=-1)
         weights = mask[..., None].float()
         pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
         return nn.functional.normalize(pooled, dim=-1)
+
+
+def _pooling(folder: Path) -> str:
+    """Ask a folder in the layout of sentence-transformers how it pools.
+
+    Returns:
+        `cls` or `mean`; `mean` where nothing is said.
+    """
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return "cls" if facts.get("pooling_mode_cls_token") else "mean"
 
 
 def _load(folder: Path) -> tuple[Any, Any]:
@@ -166,6 +221,8 @@ def _load(folder: Path) -> tuple[Any, Any]:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EncoderError(str(folder), str(error).splitlines()[0], "a readable encoder") from error
+    if not tokenizer.get_vocab():
+        raise EncoderError(str(folder), "its tokenizer knows no words", "a folder with a tokenizer")
     if tokenizer.pad_token is None:
         raise EncoderError(str(folder), "the tokenizer has no padding token", "an encoder")
     return tokenizer, model

@@ -20,8 +20,8 @@ class Journal:
     """
 
     def __init__(self, view: FitView, epochs: int) -> None:
-        span = len(view.batch)
-        self._writer = SummaryWriter(str(view.folder / "text_interest" / f"first_{span}"))
+        self.folder = view.folder / "text_interest" / f"first_{len(view.batch)}"
+        self._writer = SummaryWriter(str(self.folder))
         self._progress = view.progress
         self._epochs = epochs
 

@@ -15,13 +15,15 @@ from recsys.features.models import FitView, ItemSource
 from recsys.interest.bench import Bench, set_up
 from recsys.interest.catalogue import extend, no_template, no_versions
 from recsys.interest.examples import build_examples
-from recsys.interest.fit import MIN_EXAMPLES, Catalogue, Fit, fit_towers, tune_encoder
+from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, tune_encoder
 from recsys.interest.fitted import FittedInterest
 from recsys.interest.journal import Journal
 from recsys.interest.parts import Parts, Projection, make_known
+from recsys.interest.sharing import join
 from recsys.interest.stored_vectors import Head, NumberTraits, TextTable, joined
 from recsys.interest.text import HASH_BYTES, text_hash
 from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
+from recsys.interest.vectors import Catalogue
 
 EMBEDDING_SIZE = 64
 
@@ -57,6 +59,7 @@ def fit_span(
     Returns:
         The fitted model.
     """
+    join()
     bench = _taken_over(config, view, previous)
     if bench is None:
         return _silent(view.items)
@@ -64,7 +67,9 @@ def fit_span(
     if bench.net is None:
         n_numbers = bench.versions.numbers.shape[1]
         kept = np.eye(EMBEDDING_SIZE, len(bench.directions), dtype=np.float32)
-        net = InterestNet(kept, view.type_grades, n_numbers)
+        tuning = config.tuning
+        dropout = (tuning.dropout, tuning.history_mask, tuning.history_crop)
+        net = InterestNet(kept, view.type_grades, n_numbers, dropout)
     else:
         net = copy.deepcopy(bench.net)
     encoder = bench.encoder.untuned() if first else bench.encoder
@@ -81,7 +86,8 @@ def fit_span(
     devices = [bench.encoder.device] if bench.encoder.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), Journal(view, config.epochs) as journal:
         torch.manual_seed(view.seed)
-        _learn(bench, Fit(net, examples, config, view.seed, journal.report), first=first)
+        fit = Fit(net, examples, config, view.seed, journal.report, journal.folder)
+        _learn(bench, fit, first=first)
     return _finished(bench, view.items)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ENCODER: Final = "encoder"
 PRETRAINED: Final = "pretrained_layers.safetensors"
+ADAPTERS: Final = "adapters.safetensors"
 
 
 def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
@@ -27,12 +28,26 @@ def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
     """
     from safetensors.torch import save_file
 
+    from recsys.interest.adapting import bottleneck_state
+
     home = folder / ENCODER
     encoder.save(home)
-    _write_layout(home, encoder.size, encoder.max_tokens)
+    _write_layout(home, encoder)
     state = {name: value.contiguous() for name, value in encoder.pretrained.state_dict().items()}
     save_file(state, folder / PRETRAINED)
-    return {"tuned_layers": len(encoder.tuned), "max_tokens": encoder.max_tokens}
+    adapters = bottleneck_state(encoder.tuned)
+    if adapters:
+        save_file({k: v.contiguous() for k, v in adapters.items()}, folder / ADAPTERS)
+    return {
+        "tuned_layers": len(encoder.tuned),
+        "max_tokens": encoder.max_tokens,
+        "pooling": encoder.pooling,
+        "part_tokens": list(encoder.part_tokens),
+        "bottleneck": len(adapters["0.down.bias"]) if adapters else 0,
+    }
+
+
+_FACTS: Final = ("tuned_layers", "max_tokens", "pooling", "part_tokens", "bottleneck")
 
 
 class StoredEncoder:
@@ -83,27 +98,31 @@ class StoredEncoder:
         """
         shutil.copytree(self._folder / ENCODER, folder / ENCODER)
         shutil.copyfile(self._folder / PRETRAINED, folder / PRETRAINED)
-        return {name: self._facts[name] for name in ("tuned_layers", "max_tokens")}
+        if self._facts["bottleneck"]:
+            shutil.copyfile(self._folder / ADAPTERS, folder / ADAPTERS)
+        return {name: self._facts[name] for name in _FACTS}
 
     def _load(self) -> TextEncoder:
         from safetensors.torch import load_file
 
-        from recsys.interest.encoder import TextEncoder, choose_device
+        from recsys.interest.encoder import EncoderOptions, TextEncoder, choose_device
 
         with self._loading:
             if self._encoder is None:
+                options = {name: self._facts[name] for name in _FACTS}
+                options["part_tokens"] = tuple(options["part_tokens"])
                 encoder = TextEncoder(
-                    self._folder / ENCODER,
-                    int(self._facts["tuned_layers"]),
-                    int(self._facts["max_tokens"]),
-                    choose_device(self._device),
+                    self._folder / ENCODER, EncoderOptions(**options), choose_device(self._device)
                 )
                 encoder.pretrained.load_state_dict(load_file(self._folder / PRETRAINED))
+                if self._facts["bottleneck"]:
+                    adapters = load_file(self._folder / ADAPTERS)
+                    encoder.tuned.load_state_dict(adapters, strict=False)
                 self._encoder = encoder
             return self._encoder
 
 
-def _write_layout(home: Path, size: int, max_tokens: int) -> None:
+def _write_layout(home: Path, encoder: TextEncoder) -> None:
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
         {
@@ -119,11 +138,15 @@ def _write_layout(home: Path, size: int, max_tokens: int) -> None:
             "type": "sentence_transformers.models.Normalize",
         },
     ]
-    pooling = {"word_embedding_dimension": size, "pooling_mode_mean_tokens": True}
+    pooling = {
+        "word_embedding_dimension": encoder.size,
+        "pooling_mode_mean_tokens": encoder.pooling == "mean",
+        "pooling_mode_cls_token": encoder.pooling == "cls",
+    }
     (home / "1_Pooling").mkdir()
     _write_json(home / "modules.json", modules)
     _write_json(home / "1_Pooling" / "config.json", pooling)
-    _write_json(home / "sentence_bert_config.json", {"max_seq_length": max_tokens})
+    _write_json(home / "sentence_bert_config.json", {"max_seq_length": encoder.max_tokens})
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -116,7 +116,9 @@ def item_text(attributes: Attributes, fields: Iterable[str]) -> str:
         For example `Heat. crime, drama. Los Angeles, heist.`; empty when no field has words.
     """
     parts = [", ".join(_words(attributes.get(name, ""))) for name in fields]
-    return ". ".join(part for part in parts if part)[:_MAX_CHARACTERS]
+    joined = ". ".join(part for part in parts if part)[:_MAX_CHARACTERS]
+    # JSON can carry halves of characters, which no tokenizer takes.
+    return joined.encode("utf-8", "replace").decode("utf-8")
 
 
 def text_hash(*parts: str) -> bytes:

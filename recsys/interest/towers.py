@@ -86,7 +86,7 @@ class InterestNet(nn.Module):
             directions of the catalogue keep its similarities.
         type_grades: float32 (n_types,): how much each event type says.
         n_numbers: Numbers of an item.
-        dropout: Of item vectors and of items of the past.
+        dropout: Of item vectors, of items of the past, and the share of pasts that are cut short.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class InterestNet(nn.Module):
         directions: NDArray[np.float32],
         type_grades: NDArray[np.float32],
         n_numbers: int = 0,
-        dropout: tuple[float, float] = (0.2, 0.1),
+        dropout: tuple[float, float, float] = (0.2, 0.1, 0.0),
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout[0])
-        self.past_dropout = dropout[1]
+        self.past_dropout, self.past_crop = dropout[1:]
         size, vector_size = directions.shape
         self.project = nn.Linear(vector_size, size, bias=False)
         self.appeal = nn.Linear(vector_size, 1, bias=False)
@@ -165,7 +165,12 @@ class InterestNet(nn.Module):
         return scores, self.taste(described, candidates, (liked, passed_over))
 
     def _thinned(self, past: PastBatch) -> PastBatch:
+        n_rows, width = past.known.shape
         kept = torch.rand(past.known.shape, device=past.known.device) > self.past_dropout
+        if self.past_crop:
+            cropped = torch.rand(n_rows, device=kept.device) < self.past_crop
+            lengths = torch.where(cropped, torch.rand(n_rows, device=kept.device), 1.0) * width
+            kept = kept & (torch.arange(width, device=kept.device)[None] < lengths[:, None])
         return dataclasses.replace(past, known=past.known & kept)
 
     def _side(

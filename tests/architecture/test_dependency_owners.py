@@ -14,6 +14,7 @@ OWNERS = {
     "transformers": {"recsys/interest"},
     "safetensors": {"recsys/interest"},
     "tensorboard": {"recsys/interest"},
+    "peft": {"recsys/interest"},
     "lightgbm": {"recsys/ranking"},
     "grpc": {"recsys/serving", "recsys/cli", "recsys/v1"},
     "grpc_health": {"recsys/serving", "recsys/cli"},

@@ -13,7 +13,7 @@ from transformers import AutoModel, DistilBertConfig, DistilBertModel
 
 from recsys.errors import EncoderError
 from recsys.interest.activations import Activations
-from recsys.interest.encoder import TextEncoder, choose_device
+from recsys.interest.encoder import EncoderOptions, TextEncoder, choose_device
 from recsys.interest.files import check_weights, find_encoder
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def encoder(folder):
-    return TextEncoder(folder, 1, 32, CPU)
+    return TextEncoder(folder, EncoderOptions(1, 32), CPU)
 
 
 def quiet(_done, _total):
@@ -106,7 +106,7 @@ def test_another_architecture_works_frozen(folder, tmp_path):
     config = DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=30_522)
     DistilBertModel(config).save_pretrained(tmp_path / "other")
     found = find_encoder(str(tmp_path / "other"))
-    encoder = TextEncoder(found, 1, 32, CPU)
+    encoder = TextEncoder(found, EncoderOptions(1, 32), CPU)
     vectors = Activations(encoder, TEXTS, quiet).encode(encoder.tuned)
     assert len(encoder.tuned) == 0
     assert vectors.shape == (4, 32)

@@ -1,0 +1,184 @@
+"""Losses of batches of examples, and everything that a step of the fit changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from recsys.config import TuningConfig
+from recsys.interest.examples import Examples
+from recsys.interest.losses import contrastive_loss, list_loss
+from recsys.interest.reading import Past
+from recsys.interest.towers import InterestNet, ItemBatch, PastBatch
+from recsys.interest.vectors import Table
+
+#: Moves of the stronger attack.
+_ATTACKS: Final = 3
+_HELD_OUT_BATCH: Final = 256
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    candidates: torch.Tensor
+    pasts: tuple[PastBatch, PastBatch]
+    rates: torch.Tensor
+    present: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Examples as the towers see them.
+
+    Args:
+        net: The towers.
+        examples: Oldest first.
+        table: Vectors of items.
+        config: Loss and augmentation.
+    """
+
+    net: InterestNet
+    examples: Examples
+    table: Table
+    config: TuningConfig
+
+    def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Compare scores with what was done.
+
+        Args:
+            rows: Examples.
+
+        Returns:
+            Their mean loss; while fitting also that of vectors under attack.
+        """
+        examples = self.examples
+        parts = [examples.candidates[rows], examples.liked.rows[rows]]
+        parts.append(examples.passed_over.rows[rows])
+        flat = np.concatenate([part.ravel() for part in parts]).astype(np.int64)
+        distinct, inverse = np.unique(flat, return_inverse=True)
+        items = self.table.items(distinct, examples.rates, training=self.net.training)
+        cuts = np.cumsum([part.size for part in parts])[:-1]
+        places = [
+            torch.as_tensor(found.reshape(part.shape), device=self.table.device)
+            for found, part in zip(np.split(inverse, cuts), parts, strict=True)
+        ]
+        batch = self._batch(rows, places)
+        if not self.net.training or self.config.adversarial == "none":
+            return self._compare(items, batch)
+        return self._compare_under_attack(items, batch)
+
+    def held_out_loss(self, rows: NDArray[np.int64]) -> float:
+        """Measure the list loss alone, without dropout, augmentation or attack.
+
+        Returns:
+            The mean over the examples; 0 where there are none.
+        """
+        self.net.eval()
+        with torch.no_grad():
+            parts = [rows[i : i + _HELD_OUT_BATCH] for i in range(0, len(rows), _HELD_OUT_BATCH)]
+            return sum(float(self.loss(p)) * len(p) for p in parts) / max(1, len(rows))
+
+    def state(self) -> Tensors:
+        """Copy everything that a step changes.
+
+        Returns:
+            Tensors by name: weights, and the table where it changes.
+        """
+        found = {
+            f"{number}.{name}": value.clone()
+            for number, module in enumerate(self._modules())
+            for name, value in module.state_dict().items()
+        }
+        if self.table.fresh is not None:
+            found["table"] = self.table.parts.clone()
+        return found
+
+    def restore(self, state: Tensors) -> None:
+        """Go back to a state."""
+        for number, module in enumerate(self._modules()):
+            start = f"{number}."
+            module.load_state_dict({
+                name.removeprefix(start): value
+                for name, value in state.items()
+                if name.startswith(start)
+            })
+        if self.table.fresh is not None:
+            self.table.restore(state["table"])
+
+    def _modules(self) -> list[nn.Module]:
+        fresh = self.table.fresh
+        return [self.net, *([fresh.encoder.tuned] if fresh is not None else [])]
+
+    def _batch(self, rows: NDArray[np.int64], places: list[torch.Tensor]) -> _Batch:
+        examples, device = self.examples, self.table.device
+        return _Batch(
+            candidates=places[0],
+            pasts=(
+                _past(places[1], examples.liked, rows),
+                _past(places[2], examples.passed_over, rows),
+            ),
+            rates=torch.as_tensor(examples.click_rates[rows], device=device),
+            present=torch.as_tensor(examples.present[rows], device=device),
+            targets=torch.as_tensor(examples.targets[rows], device=device),
+        )
+
+    def _compare(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
+        placed = self.net.items(items)
+        attended, taste = self.net.interest(placed, batch.candidates, batch.pasts)
+        appeal = nn.functional.embedding(batch.candidates, placed.appeal[:, None]).squeeze(-1)
+        scores = attended + taste + appeal + self.net.click_rate * batch.rates
+        loss = list_loss(scores, batch.targets, batch.present, self.config)
+        if self.config.contrastive and self.net.training:
+            liked, best = batch.pasts[0], batch.targets.argmax(dim=1, keepdim=True)
+            next_items = batch.candidates.gather(1, best).squeeze(1)
+            points = nn.functional.embedding(liked.rows, placed.points)
+            users = (points * liked.known[..., None]).sum(1)
+            aside = contrastive_loss(users, placed.points[next_items])
+            loss = loss + self.config.contrastive * aside
+        return loss
+
+    def _compare_under_attack(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
+        """Add the loss of vectors that were moved to where it is larger.
+
+        One move of full length (FGM), or three shorter ones within that length (PGD).
+
+        Source: fgm, pgd
+
+        Returns:
+            The mean of both losses.
+        """
+        plain = items.vectors if items.vectors.requires_grad else items.vectors.requires_grad_()
+        loss = self._compare(items, batch)
+        length = self.config.adversarial_size
+        n_moves = _ATTACKS if self.config.adversarial == "pgd" else 1
+        move, attacked = torch.zeros_like(plain), loss
+        for _ in range(n_moves):
+            (uphill,) = torch.autograd.grad(attacked, plain, retain_graph=True)
+            move = move + _shortened(uphill, length / n_moves, exactly=True)
+            move = _shortened(move, length, exactly=False).detach()
+            moved = ItemBatch(plain + move, items.numbers, items.rates)
+            attacked = self._compare(moved, batch)
+        return 0.5 * (loss + attacked)
+
+
+def _shortened(moves: torch.Tensor, length: float, *, exactly: bool) -> torch.Tensor:
+    lengths = moves.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    factors = length / lengths if exactly else (length / lengths).clamp(max=1.0)
+    return torch.mul(moves, factors)
+
+
+def _past(places: torch.Tensor, past: Past, rows: NDArray[np.int64]) -> PastBatch:
+    device = places.device
+    return PastBatch(
+        rows=places,
+        known=torch.as_tensor(past.rows[rows] >= 0, device=device),
+        types=torch.as_tensor(past.types[rows], device=device),
+        ages=torch.as_tensor(past.ages[rows], device=device),
+    )

@@ -1,0 +1,188 @@
+"""The loop of a fit: batches, steps, epochs, checkpoints; the best weights are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from recsys.config import InterestConfig
+from recsys.interest.batches import Batches, Tensors
+from recsys.interest.checkpoint import Checkpoints, FitState, load_optimiser, optimiser_tensors
+from recsys.interest.optimising import Group, clip, make_optimiser, rate_of
+from recsys.interest.sharing import share, sum_gradients, sum_losses
+
+HELD_OUT: Final = 0.15
+
+_log = structlog.get_logger("recsys.interest")
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one descent does.
+
+    Args:
+        label: What is fitted.
+        groups: Parameters with their rates.
+        config: Epochs, batch size, tuning.
+        seed: Of the order of examples.
+        after_step: Called with the number of each step that was made.
+    """
+
+    label: str
+    groups: list[Group]
+    config: InterestConfig
+    seed: int
+    after_step: Callable[[int], None] = field(default=lambda _step: None)
+
+    def n_steps(self, n_examples: int) -> int:
+        """Count the steps over some examples, those held out included.
+
+        Returns:
+            Steps of all epochs.
+        """
+        n_fitted = n_examples - round(HELD_OUT * n_examples)
+        per_step = self.config.batch_size * self.config.tuning.accumulation
+        return self.config.epochs * -(-n_fitted // per_step)
+
+
+class Descent:
+    """Fits what a plan names; the newest examples are held out and choose the weights.
+
+    Args:
+        plan: What to do.
+        batches: The examples.
+        checkpoints: Where the state is kept, and gone on from.
+        report: Told after each epoch.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        batches: Batches,
+        checkpoints: Checkpoints,
+        report: Callable[[str, int, float, float], None],
+    ) -> None:
+        n_examples = len(batches.examples)
+        n_fitted = n_examples - round(HELD_OUT * n_examples)
+        self._plan = plan
+        self._batches = batches
+        self._checkpoints = checkpoints
+        self._report = report
+        self._n_fitted = n_fitted
+        self._held_out = np.arange(n_fitted, n_examples)
+        self._optimiser = make_optimiser(plan.groups, plan.config.tuning)
+        self._rate = rate_of(plan.config.tuning, plan.n_steps(n_examples))
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._n_parts = 1
+        self._written_at = time.monotonic()
+        self._best: Tensors = {}
+        self._facts: dict[str, Any] = {
+            "epoch": 1, "place": 0, "step": 0, "worse": 0, "best": 0.0, "losses": [], "done": False,
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Fit, from the start or from the last checkpoint; the best weights remain."""
+        facts, config = self._facts, self._plan.config
+        state = self._checkpoints.read()
+        if state is None:
+            facts["best"] = self._batches.held_out_loss(self._held_out)
+            self._best = self._batches.state()
+            self._report(self._plan.label, 0, float("nan"), facts["best"])
+        else:
+            self._go_on_from(state)
+        while facts["epoch"] <= config.epochs and not facts["done"]:
+            self._epoch()
+        self._batches.restore(self._best)
+        self._batches.net.eval()
+        facts["done"] = True
+        self._write()
+
+    def _epoch(self) -> None:
+        facts, tuning = self._facts, self._plan.config.tuning
+        # The order follows from seed and epoch alone, so a place in it is all that is remembered.
+        order = np.random.default_rng((self._plan.seed, facts["epoch"])).permutation(self._n_fitted)
+        per_step = self._plan.config.batch_size * tuning.accumulation
+        self._batches.net.train()
+        while facts["place"] < self._n_fitted:
+            rows = order[facts["place"] : facts["place"] + per_step]
+            facts["losses"].append(self._step(rows))
+            facts["place"] += per_step
+            if time.monotonic() - self._written_at > tuning.checkpoint_s:
+                self._write()
+        self._batches.table.renew()
+        found = self._batches.held_out_loss(self._held_out)
+        self._report(self._plan.label, facts["epoch"], float(np.mean(facts["losses"])), found)
+        facts["worse"] += 1
+        if found < facts["best"]:
+            facts.update(best=found, worse=0)
+            self._best = self._batches.state()
+        facts.update(
+            epoch=facts["epoch"] + 1, place=0, losses=[], done=facts["worse"] >= tuning.patience
+        )
+
+    def _step(self, rows: NDArray[np.int64]) -> float:
+        factor = self._rate(self._facts["step"])
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = factor * rate
+        loss = self._gradients(rows)
+        sum_gradients(self._plan.groups)
+        clip(self._plan.groups, self._plan.config.tuning.clip)
+        self._optimiser.step()
+        self._facts["step"] += 1
+        self._plan.after_step(self._facts["step"])
+        return sum_losses(loss)
+
+    def _gradients(self, rows: NDArray[np.int64]) -> float:
+        """Sum the gradients of a step's parts; parts are halved where memory runs out.
+
+        Returns:
+            This process's part of the mean loss.
+
+        Raises:
+            OutOfMemoryError: Not even one example fits.
+        """
+        mine = share(rows)
+        n_parts = max(self._n_parts, -(-len(mine) // self._plan.config.batch_size))
+        try:
+            self._optimiser.zero_grad()
+            total = 0.0
+            for part in np.array_split(mine, min(n_parts, max(1, len(mine)))):
+                if len(part):
+                    loss = self._batches.loss(part) * (len(part) / len(rows))
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    total += float(loss.detach())
+        except torch.OutOfMemoryError:
+            if n_parts >= len(mine):
+                raise
+            self._n_parts = 2 * n_parts
+            _log.warning("out of memory: batches are halved", size=-(-len(mine) // self._n_parts))
+            torch.cuda.empty_cache()
+            return self._gradients(rows)
+        return total
+
+    def _write(self) -> None:
+        tensors = self._batches.state() | optimiser_tensors(self._optimiser)
+        self._checkpoints.write(FitState(tensors, self._best, self._facts))
+        self._written_at = time.monotonic()
+
+    def _go_on_from(self, state: FitState) -> None:
+        self._batches.restore({
+            name: value
+            for name, value in state.tensors.items()
+            if not name.startswith("optimiser.")
+        })
+        load_optimiser(self._optimiser, state.tensors)
+        self._best = state.best
+        self._facts.update(state.facts)
+        _log.info(
+            "going on from a checkpoint",
+            fitted=self._plan.label,
+            **{name: state.facts[name] for name in ("epoch", "step")},
+        )

@@ -17,7 +17,7 @@ import polars as pl
 from recsys.errors import PluginError
 from recsys.events.snapshot import snapshot_of
 from recsys.features.entities import ANONYMOUS, UNKNOWN
-from recsys.features.frame import AS_OF, REQUEST, Frame
+from recsys.features.frame import AS_OF, ITEM_ID, REQUEST, USER_ID, Frame
 from recsys.features.matrix import EXPRESSION_FAILURES
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import one_slate
@@ -49,7 +49,8 @@ def probe_features(plan: FeaturePlan, budget_s: float) -> None:
     for feature in plan.features:
         by_plugin.setdefault(plan.owners[feature.name], []).append(feature)
     for plugin, features in by_plugin.items():
-        run_within(budget_s, plugin, _FEATURES, partial(_probe, plugin, features, frames))
+        call = partial(_probe, plugin, features, frames, _attributes(plan))
+        run_within(budget_s, plugin, _FEATURES, call)
 
 
 def probe_filters(
@@ -86,7 +87,8 @@ def _made_up_columns(plan: FeaturePlan, exprs: Sequence[pl.Expr]) -> list[pl.Dat
     numeric = {*plan.aggregates, *(c for model in plan.models.values() for c in model.columns)}
     names = sorted({name for expr in exprs for name in expr.meta.root_names()} - {REQUEST})
     # What nobody offers is left out: the expression that reads it says so itself.
-    known = [n for n in names if n in numeric or n == AS_OF or n.startswith(_SCOPES)]
+    own = {*numeric, AS_OF, ITEM_ID, USER_ID}
+    known = [name for name in names if name in own or name.startswith(_SCOPES)]
     types = {n: pl.Float64() if n in numeric else frame.series(n).dtype for n in known}
     requests = pl.Series(REQUEST, np.zeros(_N_ROWS, dtype=np.int64))
     return [
@@ -103,13 +105,29 @@ def _values(dtype: pl.DataType, numbers: Sequence[int | None]) -> pl.Series:
     return pl.Series(found, strict=False).cast(dtype)
 
 
-def _probe(plugin: str, features: Sequence[Feature], frames: Sequence[pl.DataFrame]) -> None:
+def _attributes(plan: FeaturePlan) -> set[str]:
+    profile = plan.profile
+    scopes = {"item": profile.items, "user": profile.users, "context": profile.context}
+    return {f"{scope}.{name}" for scope, found in scopes.items() for name in found}
+
+
+def _probe(
+    plugin: str,
+    features: Sequence[Feature],
+    frames: Sequence[pl.DataFrame],
+    attributes: set[str],
+) -> None:
     for feature in features:
         expr = feature.expr.over(REQUEST) if feature.listwise else feature.expr
         expr = expr.alias("value")
         cause = _type_problem(expr, frames[0]) or _value_problem(expr, frames)
         if cause:
-            raise PluginError(plugin, _FEATURES, f"feature {feature.name} {cause}")
+            read = {n for n in feature.expr.meta.root_names() if n.startswith(_SCOPES)}
+            absent = ", ".join(sorted(read - attributes))
+            hint = (
+                f" (no event of the log carries {absent}; ask the profile first)" if absent else ""
+            )
+            raise PluginError(plugin, _FEATURES, f"feature {feature.name} {cause}{hint}")
 
 
 def _probe_filter(plugin: str, rule: Filter, frames: Sequence[pl.DataFrame]) -> None:
@@ -125,7 +143,7 @@ def _type_problem(expr: pl.Expr, columns: pl.DataFrame, expected: str = "number 
         # Without rows no value can be at fault: what fails here does not fit the types.
         columns.clear().select(expr)
     except pl.exceptions.PolarsError as error:
-        return f"cannot be evaluated: {error}"
+        return f"cannot be evaluated: {str(error).splitlines()[0]}"
     except EXPRESSION_FAILURES:
         return ""
     fits = dtype in {pl.Boolean, pl.Null, pl.Unknown}

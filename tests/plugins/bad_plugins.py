@@ -91,6 +91,10 @@ AT_LOAD = {
         "recsys_features: returned a .*; expected Feature with a name",
     ),
 }
+AT_LOAD["text that the log does not have"] = Bad(
+    feature("pl.col('context.weather').str.len_chars()"),
+    "recsys_features: feature bad cannot be evaluated: .*no event .* carries context.weather",
+)
 FILTER = """
 from recsys.hookspecs import Filter
 

@@ -38,6 +38,11 @@ class Workspace:
         return self.folder / "reports"
 
     @property
+    def columns(self) -> Path:
+        """Where feature columns of past requests are kept."""
+        return self.folder / "columns"
+
+    @property
     def feature_log(self) -> Path:
         """Where servers keep a sample of what they served."""
         return self.folder / "feature_log"

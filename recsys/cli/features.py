@@ -14,7 +14,38 @@ if TYPE_CHECKING:
     from recsys.evaluation.skew import Skew
     from recsys.workspace import Workspace
 
-cli = typer.Typer(help="Features: verify that both executions agree.", no_args_is_help=True)
+cli = typer.Typer(
+    help="Features: compute them, verify that both executions agree.", no_args_is_help=True
+)
+
+
+@cli.command()
+def backfill(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """Compute the columns that training will read and that are not there yet.
+
+    A new or changed plugin is computed alone; `recsys train` does the same by itself.
+    """
+    import time
+
+    from recsys.cli.output import print_json, progress_lines
+    from recsys.events.snapshot import read_snapshot
+    from recsys.training.columns import backfill_columns
+
+    opened = open_folder(workspace)
+    begun = time.monotonic()
+    with progress_lines() as progress:
+        found = backfill_columns(opened, read_snapshot(opened.log_config), progress)
+    seconds = round(time.monotonic() - begun, 2)
+    if as_json:
+        print_json({"computed": found.computed, "found": found.found, "seconds": seconds})
+        return
+    n_rows = len(found.matrix)
+    typer.echo(
+        f"{n_rows:,} candidates: {len(found.computed)} columns computed in {seconds} s, "
+        f"{len(found.found)} were there"
+    )
+    for name in found.computed:
+        typer.echo(f"  {name}")
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from recsys.config import Config
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import LogProfile, profile_log
+from recsys.features.store import ColumnStore
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import measure
 from recsys.ranking.ranker import Ranker
@@ -81,7 +82,7 @@ def train(
     else:
         stack = _stack(workspace, capabilities.plan, dataset, split, progress=progress)
     rankers, metrics = _fit_rankers(
-        capabilities.plan, dataset, split, stack, config=config, progress=progress
+        capabilities.plan, dataset, split, stack, workspace=workspace, progress=progress
     )
     contents = Contents(
         profile=profile,
@@ -136,7 +137,7 @@ def _fit_rankers(
     split: TimeSplit,
     stack: Stack,
     *,
-    config: Config,
+    workspace: Workspace,
     progress: Progress,
 ) -> tuple[tuple[Ranker, Ranker], dict[str, float]]:
     """Fit the ranker over all columns, and the one without those of feature models.
@@ -146,14 +147,16 @@ def _fit_rankers(
     Returns:
         Rankers, and their metrics on the validation slice.
     """
+    config = workspace.config
     seen = dataset.labelled.part(0, split.validation_end)
     progress("computing features", 0, 1)
-    matrix = plan.matrix(seen.slates, dataset.reader, stack.scores)
+    store = ColumnStore(workspace.columns, dataset.snapshot, seen.slates)
+    matrix = store.backfill(plan, dataset.reader, stack.scores, progress).matrix
     rankers: list[Ranker] = []
     metrics: dict[str, float] = {}
     for name, names in (("full", plan.names), ("without_text", plan.without_models().names)):
-        columns = [plan.names.index(feature) for feature in names]
-        rows = ranking_rows(seen, matrix[:, columns], names)
+        places = [plan.names.index(feature) for feature in names]
+        rows = ranking_rows(seen, matrix[:, places], names)
         ranker, found = fit_ranker(rows, split, config, _titled(progress, name))
         metrics[f"validation_{name}_ndcg@10"] = found
         rankers.append(ranker)

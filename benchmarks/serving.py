@@ -61,7 +61,10 @@ class Bench:
             ranking_pb2.RankRequest(
                 user_id=str(self.rng.choice(self.users)),
                 item_ids=[
-                    str(item) for item in self.rng.choice(self.items, n_candidates, replace=False)
+                    str(item)
+                    for item in self.rng.choice(
+                        self.items, min(n_candidates, len(self.items)), replace=False
+                    )
                 ],
             )
             for _ in range(N_REQUESTS)

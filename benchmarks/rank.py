@@ -74,15 +74,17 @@ def measure(engine: Engine, n_candidates: int) -> dict:
     queries = requests_of(engine, n_candidates, np.random.default_rng(7))
     for query in queries[:50]:
         engine.rank(query)
-    times = []
+    times, cpu = [], time.process_time()
     for query in queries:
         start = time.perf_counter()
         engine.rank(query)
         times.append((time.perf_counter() - start) * 1000)
+    cpu_ms = (time.process_time() - cpu) / len(queries) * 1000
     return {
         "candidates": n_candidates,
         "p50_ms": round(statistics.median(times), 3),
         "p99_ms": round(float(np.percentile(times, 99)), 3),
+        "cpu_ms": round(cpu_ms, 3),
         "stages_ms": profile(engine, queries[:300]),
     }
 
@@ -99,7 +101,8 @@ def main() -> None:
         return
     print(f"{len(engine.feature_names)} features, {N_REQUESTS} distinct requests each")
     for row in found:
-        print(f"{row['candidates']:>5} candidates: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms")
+        times = ", ".join(f"{name} {row[f'{name}_ms']} ms" for name in ("p50", "p99", "cpu"))
+        print(f"{row['candidates']:>5} candidates: {times}")
         print("      " + ", ".join(f"{name} {ms}" for name, ms in row["stages_ms"].items()))
 
 

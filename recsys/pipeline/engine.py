@@ -7,7 +7,7 @@ outside of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,21 +218,24 @@ class Engine:
         """Keep a sample of what the ranker is given, here and in bundles that are opened beside."""
         self._feature_log = log
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> list[str]:
         """Answer the latest requests of the log once more, for nobody.
 
         The first answers of a bundle are slow, and a bundle that cannot answer shows it here.
 
+        Returns:
+            What answers lacked, such as the columns of a plugin that failed; each once.
+
         Raises:
-            BundleError: An answer lacked a part of the bundle, or there was none.
+            BundleError: A request was not answered.
         """
         recording, self._feature_log = self._feature_log, None
         try:
-            self._try_latest()
+            return list(dict.fromkeys(self._try_latest()))
         finally:
             self._feature_log = recording
 
-    def _try_latest(self) -> None:
+    def _try_latest(self) -> Iterator[str]:
         for past in self._live.requests.latest():
             query = RankQuery(past.user_id, past.item_ids, self.last_event_us, context=past.context)
             try:
@@ -241,10 +244,7 @@ class Engine:
                 # Whatever it is, it would be the answer to somebody's request.
                 found = f"warm-up failed ({type(error).__name__}: {error})"
                 raise BundleError(Path(self.model_version), found, "answers") from error
-            lacking = [warning for warning in ranked.warnings if warning.startswith(INCOMPLETE)]
-            if lacking:
-                found = f"warm-up: {lacking[0]}"
-                raise BundleError(Path(self.model_version), found, "answers by the whole bundle")
+            yield from (warning for warning in ranked.warnings if warning.startswith(INCOMPLETE))
 
     def with_bundle(self, version: str) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.

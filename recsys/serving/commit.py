@@ -100,6 +100,7 @@ class GroupCommit:
         self._writer = writer
         self._clock = clock
         self._follower = follower
+        self._is_behind = False
         self._gather_s = gather_ms / 1000
         self._waiting: deque[Ticket] = deque()
         self._n_events = 0
@@ -184,8 +185,11 @@ class GroupCommit:
         try:
             found = self._follower.read(self._switch.engine.last_event_us)
         except (RecsysError, OSError) as error:
-            _log.error("events_of_others_not_read", found=str(error))
+            if not self._is_behind:
+                _log.error("events_of_others_not_read", found=str(error))
+            self._is_behind = True
             return
+        self._is_behind = False
         if found:
             self._observer.followed(
                 "spool", max(0, self._clock.now_us() - found[0].visible_at) / MICROSECONDS

@@ -41,8 +41,8 @@ class RankingEngine(Protocol):
         """Take events into the state, in order of `visible_at`."""
         ...
 
-    def warm_up(self) -> None:
-        """Answer the latest requests of the log for nobody; raises when one is not answered."""
+    def warm_up(self) -> builtins.list[str]:
+        """Answer the latest requests of the log for nobody, and say what answers lacked."""
         ...
 
     def catch_up(self) -> None:

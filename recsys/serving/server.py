@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import structlog
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
@@ -71,6 +72,8 @@ _MAX_METADATA_BYTES: Final = 16 * 1024
 #: How often this process looks which bundle others have made the active one, in seconds.
 _FOLLOW_STORE_S: Final = 0.25
 
+_log = structlog.get_logger("recsys.serving")
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -120,7 +123,9 @@ class RunningServer:
         self._feature_log = parts.feature_log
         #: Of the clock: other processes that are given it tell the same time.
         self.clock_anchor = parts.clock_anchor
-        parts.engine.warm_up()
+        for lacking in parts.engine.warm_up():
+            # Who answers with less answers more than who does not start.
+            _log.warning("starting_degraded", found=lacking)
         self._switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
         self._switch.split(config.variants)
         self._shadow = _open_shadow(self._switch, config, parts.observer)

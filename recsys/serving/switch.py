@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -16,7 +17,7 @@ import xxhash
 
 from recsys.bundle.store import BundleInfo
 from recsys.config import VariantConfig
-from recsys.errors import RecsysError, UnknownModelError
+from recsys.errors import BundleError, RecsysError, UnknownModelError
 from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.serving.contracts import BundleCatalogue, RankingEngine
 from recsys.serving.observer import Observer
@@ -76,8 +77,7 @@ class EngineSwitch:
             Its engine, tried.
         """
         with self._switching:
-            engine = self._engine.with_bundle(version)
-            engine.warm_up()
+            engine = self._tried(version)
             self._beside.append(engine)
         self._observer.model_active(name, version)
         return engine
@@ -171,9 +171,16 @@ class EngineSwitch:
         for engine in (self._engine, self._before):
             if engine is not None and engine.model_version == version:
                 return engine
-        successor = self._engine.with_bundle(version)
-        successor.warm_up()
-        return successor
+        return self._tried(version)
+
+    def _tried(self, version: str) -> RankingEngine:
+        engine = self._engine.with_bundle(version)
+        lacking = engine.warm_up()
+        if lacking:
+            raise BundleError(
+                Path(version), f"warm-up: {lacking[0]}", "answers by the whole bundle"
+            )
+        return engine
 
 
 def share_of(user_id: str) -> float:

@@ -103,6 +103,7 @@ class FakeEngine:
         self.n_warmed += 1
         if self.model_version.startswith("cold"):
             raise BundleError(Path(self.model_version), "warm-up failed", "answers")
+        return ["answered without a leg"] if self.model_version.startswith("lame") else []
 
     def catch_up(self):
         self.n_caught_up += 1
@@ -169,7 +170,9 @@ class FakeWriter:
 
 
 @contextlib.contextmanager
-def running(engine=None, *, writer=None, bundles=None, clock=None, observer=DEAF, **config):
+def running(
+    engine=None, *, writer=None, bundles=None, clock=None, observer=DEAF, follower=None, **config
+):
     """Run a real server on a free port and give it, its address and a channel to it."""
     parts = Parts(
         engine=engine or FakeEngine(),
@@ -177,6 +180,7 @@ def running(engine=None, *, writer=None, bundles=None, clock=None, observer=DEAF
         writer=writer or FakeWriter(),
         clock=clock or SystemClock(),
         observer=observer,
+        follower=follower,
     )
     server = RunningServer(parts, ServingConfig(drain_s=5.0, **config), 0)
     with grpc.insecure_channel(server.address) as channel:

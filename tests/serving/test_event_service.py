@@ -226,3 +226,27 @@ def test_a_stopping_server_commits_what_it_took_and_closes_the_log():
         assert call.result().accepted == 1
     assert writer.is_closed
     assert writer.n_synced == 1
+
+
+class Away:
+    """A follower whose disk is gone for a while."""
+
+    def __init__(self) -> None:
+        self.n_reads = 0
+
+    def read(self, newest_us):
+        self.n_reads += 1
+        raise OSError("gone")
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_what_others_wrote_cannot_be_read_but_own_events_are_taken(capsys):
+    follower = Away()
+    with running(follower=follower) as (server, _), Client(server.address) as client:
+        assert client.write_events([click(1)]).accepted == 1
+        assert client.rank("u", ["a", "i"]).item_ids == ["i", "a"]
+    assert follower.is_closed
+    assert follower.n_reads > 0
+    assert capsys.readouterr().out.count("events_of_others_not_read") == 1

@@ -20,7 +20,7 @@ USERS = [f"user{n}" for n in range(2000)]
 
 
 def switch_of(engine=None, *versions):
-    bundles = FakeBundles(*(versions or ("v1", "v2", "v3", "damaged", "cold")))
+    bundles = FakeBundles(*(versions or ("v1", "v2", "v3", "damaged", "cold", "lame")))
     return EngineSwitch(engine or FakeEngine(), bundles, DEAF), bundles
 
 
@@ -93,6 +93,8 @@ def test_a_bundle_is_tried_before_it_answers_and_refused_when_it_cannot():
     assert switch.engine.n_warmed == 1
     with pytest.raises(BundleError, match="warm-up failed"):
         switch.activate("cold")
+    with pytest.raises(BundleError, match="answered without a leg"):
+        switch.activate("lame")
     assert switch.engine.model_version == "v2"
     assert bundles.history == ["v1", "v2"]
 
@@ -182,6 +184,14 @@ def test_agreement_is_the_share_of_the_first_items_that_both_have():
 def test_a_server_whose_bundle_cannot_answer_does_not_start():
     with pytest.raises(BundleError, match="warm-up failed"), running(FakeEngine("cold")):
         pass
+
+
+def test_a_server_whose_bundle_lacks_a_part_starts_all_the_same(capsys):
+    bundles = FakeBundles("lame", "v2")
+    lame = running(FakeEngine("lame"), bundles=bundles)
+    with lame as (server, _), Client(server.address) as client:
+        assert client.rank("u", ["a"]).item_ids == ["a"]
+    assert "starting_degraded" in capsys.readouterr().out
 
 
 def test_an_unknown_variant_stops_the_start_with_its_name():

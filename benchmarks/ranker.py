@@ -7,7 +7,7 @@ last bit. Rounds of medians; the ratio is the median over rounds.
     python benchmarks/ranker.py --lleaves-python OTHER_VENV/bin/python
 
 lleaves needs an old llvmlite, so it runs with the Python of a virtual environment of its own that
-has `lleaves` and `numpy`.
+has `lleaves`, `llvmlite<0.45` and `numpy`; it takes a minute or more to compile each model.
 """
 
 from __future__ import annotations
@@ -136,9 +136,11 @@ def measure(config: RankerConfig, python: str | None) -> list[dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lleaves-python", help="Python of an environment that has lleaves")
+    parser.add_argument("--only", default="", help="models whose name has this in it")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = {name: measure(config, arguments.lleaves_python) for name, config in SHAPES.items()}
+    chosen = {name: config for name, config in SHAPES.items() if arguments.only in name}
+    found = {name: measure(config, arguments.lleaves_python) for name, config in chosen.items()}
     if arguments.json:
         print(json.dumps({"features": N_FEATURES, "models": found}))
         return

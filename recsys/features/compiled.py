@@ -20,4 +20,8 @@ def compiled(function: _F) -> _F:
     Returns:
         The function, compiled once per combination of argument types.
     """
-    return cast(_F, numba.njit(cache=True, nogil=True)(function))
+    try:
+        made = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither the source's folder nor the user's cache can be written
+        made = numba.njit(nogil=True)(function)
+    return cast(_F, made)

@@ -19,14 +19,14 @@ Source: quickscorer
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from recsys.features.compiled import compiled
 
 #: How a column is copied: what missing values become, so that a comparison sends them right.
 NAN_AS_ZERO: Final = 0
@@ -65,12 +65,6 @@ Nodes: TypeAlias = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[Any], N
 #: words begin.
 Trees: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _compiled(function: _F) -> _F:
-    return cast(_F, numba.njit(nogil=True, cache=True)(function))
-
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 - numba's own
     del signature
@@ -86,7 +80,7 @@ def _typed(typing_context: Any, value: Any) -> Any:  # noqa: ANN401 - numba's ow
 _lowest_bit: Any = intrinsic(_typed)
 
 
-@_compiled
+@compiled
 def _copy_column(
     source: NDArray[np.float32],
     kind: int,
@@ -119,7 +113,7 @@ def _copy_column(
         target[row] = missing if np.isnan(value) else value
 
 
-@_compiled
+@compiled
 def _copy_block(
     matrix: NDArray[np.float32],
     first: int,
@@ -136,7 +130,7 @@ def _copy_block(
         block[column, n_rows:] = _NONE
 
 
-@_compiled
+@compiled
 def _narrow(
     block: NDArray[np.float32],
     nodes: Nodes,
@@ -156,7 +150,7 @@ def _narrow(
             bits[row] &= left & (hold if other[row] > high else every)
 
 
-@_compiled
+@compiled
 def score_rows(  # noqa: PLR0917 - numba calls by position
     matrix: NDArray[np.float32],
     columns: Columns,
@@ -197,7 +191,7 @@ def score_rows(  # noqa: PLR0917 - numba calls by position
         scores[first : first + n_rows] = sums[:n_rows]
 
 
-@_compiled
+@compiled
 def _find_leaves(  # noqa: PLR0917 - numba calls by position
     block: NDArray[np.float32],
     nodes: Nodes,

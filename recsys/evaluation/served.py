@@ -40,7 +40,8 @@ _MOST_POSITIONS: Final = 20
 GONE: Final = "their bundle is gone or cannot be opened"
 CHANGED: Final = "plugins have changed since"
 DEGRADED: Final = "a plugin had failed"
-OTHER_LOG: Final = "the log no longer holds the events that the server had seen"
+ERASED: Final = "events that the server had seen are gone from the log"
+LATE: Final = "events had not reached the server, of another process or imported since"
 ON_THE_WAY: Final = "events were on their way to the server"
 
 
@@ -139,8 +140,9 @@ class _Past:
             return CHANGED
         if request.is_degraded:
             return DEGRADED
-        if self._n_until(request.last_visible_at) != request.n_events:
-            return OTHER_LOG
+        n_in_log = self._n_until(request.last_visible_at)
+        if n_in_log != request.n_events:
+            return ERASED if n_in_log < request.n_events else LATE
         is_behind = self._is_behind(request) and request.last_visible_at not in self._positions
         return ON_THE_WAY if is_behind and len(self._positions) >= _MOST_POSITIONS else ""
 

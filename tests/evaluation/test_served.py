@@ -16,8 +16,9 @@ from recsys.cli.main import cli
 from recsys.evaluation.served import (
     CHANGED,
     DEGRADED,
+    ERASED,
     GONE,
-    OTHER_LOG,
+    LATE,
     check_served,
 )
 from recsys.events.snapshot import read_snapshot
@@ -101,9 +102,10 @@ def test_requests_that_cannot_be_compared_are_counted_with_the_reason(copied) ->
     requests[1] = replace(requests[1], is_degraded=True)
     requests[2] = replace(requests[2], n_events=requests[2].n_events - 1)
     requests[3] = replace(requests[3], plugins="of another day")
+    requests[4] = replace(requests[4], n_events=requests[4].n_events + 1)
     found = check_served(copied, read_snapshot(copied.log_config), requests)
-    assert found.skipped == {GONE: 1, DEGRADED: 1, OTHER_LOG: 1, CHANGED: 1}
-    assert found.n_requests == 36
+    assert found.skipped == {GONE: 1, DEGRADED: 1, LATE: 1, ERASED: 1, CHANGED: 1}
+    assert found.n_requests == 35
     assert found.n_mismatches == 0
 
 

@@ -59,8 +59,8 @@ DATA = Path(__file__).parents[1] / "data"
 #: Lists to learn from, where they are made of what was done.
 SPLITS = {
     "ranklens": SplitConfig(),
-    "movietweetings": SplitConfig(max_slates=8_000, negatives=20),
-    "online_retail": SplitConfig(max_slates=4_000, negatives=5),
+    "movietweetings": SplitConfig(max_slates=3_000, negatives=20),
+    "online_retail": SplitConfig(max_slates=2_000, negatives=5),
 }
 PAIRS = (
     ("fine_tuned", "frozen"),
@@ -266,7 +266,7 @@ def print_result(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data_sets", nargs="*", help=f"default: {' '.join(SPLITS)}")
-    parser.add_argument("--requests", type=int, default=300, help="against a whole catalogue")
+    parser.add_argument("--requests", type=int, default=200, help="against a whole catalogue")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = arguments.data_sets or list(SPLITS)

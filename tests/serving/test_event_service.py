@@ -135,7 +135,8 @@ def test_an_answer_does_not_grow_with_what_it_refuses(served):
     client, _, _ = served
     bad = ItemEvent("e" * 100_000, 1, "i", {"a" * 100_000: None})
     [(_, event_id, field, _)] = client.write_events([bad]).rejections
-    assert (event_id, len(field)) == ("e" * 256, 300)
+    assert event_id == "e" * 256
+    assert len(field) <= 300
 
 
 def test_an_event_of_no_kind_is_refused_as_a_whole(served):

@@ -196,6 +196,23 @@ class Blocks:
         start = int(self._offsets.rows[owner])
         return np.arange(start, start + (1 << int(self._logs.rows[owner])))
 
+    def compact(self) -> NDArray[np.int64]:
+        """Put all blocks side by side, in order of their owners, and give up what is unused.
+
+        Returns:
+            int64 (n_slots,): where each slot was before.
+        """
+        owners = np.flatnonzero(self._logs.rows >= 0)
+        sizes = np.int64(1) << self._logs.rows[owners].astype(np.int64)
+        ends = np.cumsum(sizes)
+        n_slots = int(ends[-1]) if len(ends) else 0
+        within = np.arange(n_slots) - np.repeat(ends - sizes, sizes)
+        before: NDArray[np.int64] = np.repeat(self._offsets.rows[owners], sizes) + within
+        self._offsets.rows[owners] = ends - sizes
+        self._codes.reorder(before)
+        self._unused = [[] for _ in range(_CLASSES)]
+        return before
+
     def drop(self, owner: int) -> None:
         """Forget an owner; the cells of its slots must have been cleared."""
         slots = self.slots_of(owner)

@@ -144,6 +144,11 @@ class Cells:
             column.rows[new] = column.rows[old]
             column.clear(old)
 
+    def reorder(self, slots: NDArray[np.int64]) -> None:
+        """Keep the cells of some slots only, in another order."""
+        self._numbers.reorder(slots)
+        self._marks.reorder(slots)
+
     def clear(self, slots: NDArray[np.int64]) -> None:
         """Forget what cells hold."""
         self._numbers.clear(slots)

@@ -51,3 +51,8 @@ class Growable:
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Set rows back to the fill value."""
         self._buffer[rows] = self._fill
+
+    def reorder(self, rows: NDArray[np.integer]) -> None:
+        """Keep some rows only, in another order, and no room beyond them."""
+        self._buffer = self._buffer[rows]
+        self._size = len(rows)

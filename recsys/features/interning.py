@@ -147,7 +147,7 @@ def _visit_all(
     previous: NDArray[np.int64],
     size: int,
 ) -> int:
-    mask = len(table) - 1
+    mask, remember = len(table) - 1, len(marks) > 0
     for i in range(len(keys)):
         if keys[i] < 0 or others[i] < 0:
             previous[i] = buckets[i]  # as if seen already: counts for nothing
@@ -159,8 +159,9 @@ def _visit_all(
             previous[i] = NEVER
             size += 1
         else:
-            previous[i] = marks[place]
-        marks[place] = buckets[i]
+            previous[i] = marks[place] if remember else 0
+        if remember:
+            marks[place] = buckets[i]
     return size
 
 
@@ -179,17 +180,24 @@ def _rehash_pairs(
             place = _find_pair(new_table, new_others, mask, table[i], others[i])
             new_table[place] = table[i]
             new_others[place] = others[i]
-            new_marks[place] = marks[i]
+            if len(marks) > 0:
+                new_marks[place] = marks[i]
 
 
 class PairTable:
-    """Remembers pairs of a key and an item or user, and the bucket each was last seen in."""
+    """Remembers pairs of a key and an item or user, and perhaps when each was last seen.
 
-    def __init__(self) -> None:
+    Args:
+        windowed: The bucket in which a pair was last seen is remembered too.
+    """
+
+    def __init__(self, *, windowed: bool) -> None:
+        self._windowed = windowed
         self._size = 0
-        self._keys = np.zeros(_SMALLEST, dtype=np.int64)
-        self._others = np.full(_SMALLEST, _FREE, dtype=np.int32)
-        self._marks = np.empty(_SMALLEST, dtype=np.int64)
+        self._keys: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._others: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self._marks: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._resize(_SMALLEST)
 
     def __len__(self) -> int:
         return self._size
@@ -210,7 +218,8 @@ class PairTable:
             buckets: int64 (n,): bucket of each event, ascending.
 
         Returns:
-            int64 (n,): bucket in which the pair was seen before, `NEVER` for a new pair.
+            int64 (n,): bucket in which the pair was seen before (0 without a window), `NEVER` for a
+            new pair.
         """
         previous = np.empty(len(keys), dtype=np.int64)
         for start in range(0, len(keys), 1 << 20):
@@ -232,10 +241,12 @@ class PairTable:
         """List all pairs with their marks, in no particular order.
 
         Returns:
-            Keys, items or users, buckets; copies.
+            Keys, items or users, buckets (0 without a window); copies.
         """
         taken = self._others != _FREE
-        return self._keys[taken], self._others[taken], self._marks[taken]
+        keys, others = self._keys[taken], self._others[taken]
+        marks = self._marks[taken] if self._windowed else np.zeros(len(keys), dtype=np.int64)
+        return keys, others, marks
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give the pairs as arrays, for a snapshot.
@@ -252,8 +263,8 @@ class PairTable:
     def _fill(
         self, keys: NDArray[np.int64], others: NDArray[np.int32], marks: NDArray[np.int64]
     ) -> None:
-        self._resize(_SMALLEST)
         self._size = 0
+        self._resize(_SMALLEST)
         self.visit(keys, others, marks)
 
     def _make_room(self, size: int) -> None:
@@ -263,7 +274,7 @@ class PairTable:
     def _resize(self, capacity: int) -> None:
         keys = np.zeros(capacity, dtype=np.int64)
         others = np.full(capacity, _FREE, dtype=np.int32)
-        marks = np.empty(capacity, dtype=np.int64)
+        marks = np.empty(capacity if self._windowed else 0, dtype=np.int64)
         if self._size:
             _rehash_pairs(self._keys, self._others, self._marks, keys, others, marks)
         self._keys, self._others, self._marks = keys, others, marks

@@ -288,7 +288,8 @@ class _Walk:
         self._aggregate = aggregate
         self._cells = Cells(aggregate, n_slots)
         self._wanted = type_mask(aggregate.of, reader.types)
-        self._pairs = PairTable() if aggregate.fold == "distinct" else None
+        windowed = aggregate.window_s is not None
+        self._pairs = PairTable(windowed=windowed) if aggregate.fold == "distinct" else None
         self.out = np.empty(n_readers)
 
     def through(self, piece: Piece, keyed: KeyedRows, reads: Asked) -> None:

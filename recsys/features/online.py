@@ -60,6 +60,8 @@ class OnlineState:
         self._n_swept = 0
         for start in range(0, len(log.actions), _BULK_EVENTS):
             self._add(log.actions.in_memory(start, start + _BULK_EVENTS))
+        for state in self._keys.values():
+            state.compact()
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""

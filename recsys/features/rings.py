@@ -88,7 +88,8 @@ def _add_one(
     ring.types[place] = events.types[row]
     ring.occurred[place] = events.occurred[row]
     ring.values[place] = events.values[row]
-    ring.visible[place] = events.visible[row]
+    if len(ring.visible) > 0:
+        ring.visible[place] = events.visible[row]
     counts[slot] += 1
 
 
@@ -107,7 +108,7 @@ def _read_one(
     n_held = min(counts[slot], capacities[slot])
     for back in range(min(n_held, out.items.shape[1])):
         place = offsets[slot] + (counts[slot] - 1 - back) % capacities[slot]
-        if ring.visible[place] // step < oldest:
+        if len(ring.visible) > 0 and ring.visible[place] // step < oldest:
             return
         out.items[request, back] = ring.items[place]
         out.types[request, back] = ring.types[place]
@@ -171,7 +172,8 @@ def _move_all(
             ring.types[new] = ring.types[old]
             ring.occurred[new] = ring.occurred[old]
             ring.values[new] = ring.values[old]
-            ring.visible[new] = ring.visible[old]
+            if len(ring.visible) > 0:
+                ring.visible[new] = ring.visible[old]
 
 
 _NO_EVENTS: Final = Entries(
@@ -202,14 +204,15 @@ class Rings:
             "types": Growable(np.int16, _NOTHING),
             "occurred": Growable(np.int64, 0),
             "values": Growable(np.float32, np.nan),
-            "visible": Growable(np.int64, 0),
         }
+        #: Only a window asks when an event became visible.
+        self._visible = Growable(np.int64, 0)
         self._unused: dict[int, list[int]] = {}
 
     @property
     def nbytes(self) -> int:
         """Bytes of all rings."""
-        small = (self._offsets, self._capacities, self._counts)
+        small = (self._offsets, self._capacities, self._counts, self._visible)
         return sum(int(c.rows.nbytes) for c in (*small, *self._columns.values()))
 
     def add(self, keyed: KeyedRows, actions: Actions, wanted: NDArray[np.bool_]) -> None:
@@ -288,6 +291,7 @@ class Rings:
         pairs = [(size, offset) for size, found in self._unused.items() for offset in found]
         return {
             **{name: column.rows for name, column in self._columns.items()},
+            "visible": self._visible.rows,
             "offsets": self._offsets.rows,
             "capacities": self._capacities.rows,
             "counts": self._counts.rows,
@@ -296,7 +300,12 @@ class Rings:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave."""
-        small = {"offsets": self._offsets, "capacities": self._capacities, "counts": self._counts}
+        small = {
+            "visible": self._visible,
+            "offsets": self._offsets,
+            "capacities": self._capacities,
+            "counts": self._counts,
+        }
         for name, column in {**self._columns, **small}.items():
             column.resize(len(arrays[name]))
             column.rows[:] = arrays[name]
@@ -326,7 +335,8 @@ class Rings:
 
     @property
     def _ring(self) -> Entries:
-        return Entries(**{name: column.rows for name, column in self._columns.items()})
+        columns = {name: column.rows for name, column in self._columns.items()}
+        return Entries(**columns, visible=self._visible.rows)
 
     def _resize(self, n_slots: int) -> None:
         for column in (self._offsets, self._capacities, self._counts):
@@ -362,4 +372,6 @@ class Rings:
                 end += capacity
         for column in self._columns.values():
             column.resize(end)
+        if self._windowed:
+            self._visible.resize(end)
         return found

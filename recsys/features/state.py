@@ -80,7 +80,8 @@ class KeyState:
             return
         self._shared[aggregate] = self._cells.setdefault(shared, Cells(shared))
         if aggregate.fold == "distinct":
-            self._pairs.setdefault(shared, PairTable())
+            windowed = aggregate.window_s is not None
+            self._pairs.setdefault(shared, PairTable(windowed=windowed))
 
     def cells(self, aggregate: Aggregate) -> Cells:
         """Find the cells of a scalar aggregate.
@@ -138,6 +139,15 @@ class KeyState:
             cells.add(*folded)
         for aggregate, rings in self._rings.items():
             rings.add(keyed, batch.actions, self._mask(aggregate.of))
+
+    def compact(self) -> None:
+        """Give up what growing left behind."""
+        if self._blocks is None:
+            return
+        slots = self._blocks.compact()
+        self._n_slots = len(slots)
+        for cells in self._cells.values():
+            cells.reorder(slots)
 
     def clear_owners(self, owners: NDArray[np.int32]) -> None:
         """Forget what is kept for parts of the request."""

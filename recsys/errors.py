@@ -106,6 +106,13 @@ class BundleError(RecsysError):
         super().__init__(f"bundle {path}: {found}; expected {expected}")
 
 
+class CheckpointError(RecsysError):
+    """A saved state is missing, damaged, or of something else; the log can be read instead."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"state {path}: {found}; expected {expected}")
+
+
 class RequestError(RecsysError):
     """A request breaks a rule; names every field at fault.
 

@@ -37,6 +37,11 @@ class Arrivals:
         for impression_id, row, visible_at in log.recent:
             self._recent.add(impression_id, row, visible_at)
 
+    @property
+    def recent(self) -> RecentImpressions:
+        """Impressions that interactions yet to come may name."""
+        return self._recent
+
     def encode(self, events: Sequence[VisibleEvent]) -> Iterator[Actions]:
         """Take events in, in order of `visible_at`.
 

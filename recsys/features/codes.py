@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,12 @@ class MultiCodes:
         self._flat = Growable(np.int32, NO_VALUE)
         self._offsets = Growable(np.int64, 0)
         self._offsets.resize(1)
+
+    def know(self, values: Sequence[str]) -> None:
+        """Give values their codes before any row has them."""
+        for text in values:
+            self._codes[text] = len(self.values)
+            self.values.append(text)
 
     def append(self, value: AttributeValue | None) -> None:
         """Add the value of the next row."""
@@ -60,6 +68,16 @@ class SingleCodes:
     def rows(self) -> NDArray[np.int32]:
         """Code of every row: int32 (n_rows,), `NO_VALUE` where it has none."""
         return self._rows.rows
+
+    @property
+    def values(self) -> list[str]:
+        """All values in order of their codes."""
+        return list(self._codes)
+
+    def know(self, values: Sequence[str]) -> None:
+        """Give values their codes before any row has them."""
+        for text in values:
+            self._codes[text] = len(self._codes)
 
     def append(self, value: AttributeValue | None) -> None:
         """Add the value of the next row."""

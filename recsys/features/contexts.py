@@ -7,6 +7,7 @@ later than the interaction and at most `REMEMBERED_US` before it. Distinct conte
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -64,13 +65,20 @@ class Contexts:
                 codes.append(attributes.get(name))
         return self._codes[name]
 
-    def all_attributes(self) -> list[Attributes]:
-        """List the contexts in order of their rows.
+    def record(self) -> tuple[list[Attributes], list[str]]:
+        """Write everything down, for a snapshot.
 
         Returns:
-            The list itself; it must not be changed.
+            Attributes of each row, and the names of those that are codes.
         """
-        return self._attributes
+        return self._attributes, list(self._codes)
+
+    def restore(self, attributes: Sequence[Attributes], names: Sequence[str]) -> None:
+        """Become what was written down; must be empty."""
+        for context in attributes:
+            self.row(context)
+        for name in names:
+            self.codes(name)
 
 
 class RecentImpressions:
@@ -99,6 +107,18 @@ class RecentImpressions:
         if found is None or visible_at - found[1] > REMEMBERED_US:
             return NO_CONTEXT
         return found[0]
+
+    def record(self) -> list[tuple[str, int, int]]:
+        """Write down what is remembered, for a snapshot.
+
+        Returns:
+            Impression id, row and `visible_at`, oldest first.
+        """
+        return [
+            (key, self._rows[key][0], at)
+            for at, key in self._order
+            if key in self._rows and self._rows[key][1] == at
+        ]
 
 
 def impression_contexts(snapshot: LogSnapshot, contexts: Contexts) -> NDArray[np.int32]:

@@ -8,6 +8,8 @@ for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,31 @@ from recsys.schema import Attributes, AttributeValue
 UNKNOWN = -2
 #: The row of an empty id: nobody in particular; whatever depends on it is missing.
 ANONYMOUS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class EntitiesRecord:
+    """Entities as plain values.
+
+    Args:
+        ids: By row; empty where an id was forgotten.
+        owners: Row of each version.
+        visible: Of each version, microseconds.
+        occurred: Of each version, microseconds.
+        attributes: Of each version.
+        current: Latest version of each row.
+        codes: Values of attributes with several values, in order of their codes.
+        single_codes: Values of attributes with one value, in order of their codes.
+    """
+
+    ids: list[str]
+    owners: list[int]
+    visible: list[int]
+    occurred: list[int]
+    attributes: list[Any]  # Attributes; a decoder cannot tell its lists apart
+    current: list[int]
+    codes: dict[str, list[str]]
+    single_codes: dict[str, list[str]]
 
 
 class Entities:
@@ -182,6 +209,48 @@ class Entities:
             column = column.append(pl.Series(name, added, dtype=dtype, strict=False))
             self._values[name] = column
         return column
+
+    def record(self) -> EntitiesRecord:
+        """Write everything down, for a snapshot.
+
+        Returns:
+            What `restore` reads.
+        """
+        return EntitiesRecord(
+            ids=self.ids,
+            owners=self._owners.rows.tolist(),
+            visible=self._visible.rows.tolist(),
+            occurred=self._occurred.rows.tolist(),
+            attributes=self._attributes,
+            current=self._current.rows.tolist(),
+            codes={name: codes.values for name, codes in self._codes.items()},
+            single_codes={name: codes.values for name, codes in self._single_codes.items()},
+        )
+
+    def restore(self, record: EntitiesRecord) -> None:
+        """Become what was written down; must be empty."""
+        self.ids = list(record.ids)
+        # The row of an id that was forgotten has lost it.
+        self._rows = {name: row for row, name in enumerate(self.ids) if name}
+        self._attributes = list(record.attributes)
+        for column, values in (
+            (self._owners, record.owners),
+            (self._visible, record.visible),
+            (self._occurred, record.occurred),
+            (self._current, record.current),
+        ):
+            column.extend(np.array(values, dtype=column.rows.dtype))
+        # A code is part of keys: the same values must get the same ones again.
+        for name, known in record.codes.items():
+            self._codes[name] = MultiCodes()
+            self._codes[name].know(known)
+            for attributes in self._attributes:
+                self._codes[name].append(attributes.get(name))
+        for name, known in record.single_codes.items():
+            self._single_codes[name] = SingleCodes()
+            self._single_codes[name].know(known)
+            for attributes in self._attributes:
+                self._single_codes[name].append(attributes.get(name))
 
     def derived(
         self, key: str, compute: Callable[[int], NDArray[np.float64]]

@@ -7,7 +7,8 @@ array gathers; no row is joined. Not thread-safe: the owner serialises `apply` a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.features.actions import Actions, EncodedLog
 from recsys.features.arrivals import Arrivals
 from recsys.features.asked import ask
+from recsys.features.entities import EntitiesRecord
 from recsys.features.keys import parse_key
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources
@@ -29,6 +31,33 @@ from recsys.schema import SESSION, VisibleEvent
 _BULK_EVENTS: Final = 1_000_000
 #: Ended sessions are swept out when there are so many more visitors than after the last sweep.
 _SWEEP_VISITORS: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """What of a state is no array.
+
+    Args:
+        items: The catalogue.
+        users: All users.
+        types: Event types by index.
+        visitors: Key of each visitor row.
+        unused_visitors: Visitor rows that are given up.
+        contexts: Attributes of each context row.
+        context_names: Context attributes that are part of keys.
+        recent: Impression id, context row and `visible_at` of the impressions of the last day.
+        n_swept: Visitors that the last sweep left.
+    """
+
+    items: EntitiesRecord
+    users: EntitiesRecord
+    types: list[str]
+    visitors: list[str | int]
+    unused_visitors: list[int]
+    contexts: list[Any]  # Attributes; a decoder cannot tell its lists apart
+    context_names: list[str]
+    recent: list[tuple[str, int, int]]
+    n_swept: int
 
 
 class OnlineState:
@@ -135,6 +164,46 @@ class OnlineState:
             self._forget_visitors(np.array([visitor], dtype=np.int32))
         for state in self._keys.values():
             state.forget_user(row)
+
+    def record(self) -> tuple[StateRecord, dict[str, NDArray[Any]]]:
+        """Write everything down, for a snapshot.
+
+        Returns:
+            What is no array, and the arrays by name; views that must not be changed.
+        """
+        attributes, names = self._sources.contexts.record()
+        keys, unused = self.visitors.record()
+        plain = StateRecord(
+            items=self.items.record(),
+            users=self.users.record(),
+            types=self.types.names,
+            visitors=keys,
+            unused_visitors=unused,
+            contexts=attributes,
+            context_names=names,
+            recent=self._arrivals.recent.record(),
+            n_swept=self._n_swept,
+        )
+        arrays = {f"tracker/{name}": array for name, array in self._tracker.arrays().items()}
+        for by, state in self._keys.items():
+            arrays |= {f"{by}/{name}": array for name, array in state.arrays().items()}
+        return plain, arrays
+
+    def restore(self, record: StateRecord, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the state of cells from what was written down; ids and attributes are there already.
+
+        Args:
+            record: From `record`.
+            arrays: From `record`, of a state with the same aggregates.
+        """
+        self._n_swept = record.n_swept
+        by_part: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in arrays.items():
+            part, _, rest = name.rpartition("/")
+            by_part.setdefault(part, {})[rest] = array
+        self._tracker.restore(by_part["tracker"])
+        for by, state in self._keys.items():
+            state.restore(by_part[by])
 
     def nbytes(self) -> dict[str, int]:
         """Measure the state.

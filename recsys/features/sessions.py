@@ -261,6 +261,28 @@ class Visitors:
             self._keys[row] = ""
             self._unused.append(row)
 
+    def record(self) -> tuple[list[str | int], list[int]]:
+        """Write everything down, for a snapshot.
+
+        Returns:
+            Key of each row, and the rows that are given up.
+        """
+        return self._keys, self._unused
+
+    def restore(self, keys: Sequence[str | int], unused: Sequence[int]) -> None:
+        """Become what was written down; must be empty."""
+        self._keys, self._unused = list(keys), list(unused)
+        gone = set(unused)
+        users = [key for row, key in enumerate(keys) if isinstance(key, int) and row not in gone]
+        self._of_user.resize(max(users, default=-1) + 1)
+        for row, key in enumerate(keys):
+            if row in gone:
+                continue
+            if isinstance(key, str):
+                self._of_session[key] = row
+            else:
+                self._of_user.rows[key] = row
+
     def _give(self, key: str | int) -> int:
         if self._unused:
             row = self._unused.pop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,18 @@ class Batch(NamedTuple):
     sessions: NDArray[np.int32] | None
     numbers: NDArray[np.int32]
     begins: NDArray[np.int16]
+
+
+class _Part(Protocol):
+    """What can be written down as arrays."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the state as arrays."""
+        ...
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the state from arrays."""
+        ...
 
 
 class KeyState:
@@ -139,6 +152,38 @@ class KeyState:
             cells.add(*folded)
         for aggregate, rings in self._rings.items():
             rings.add(keyed, batch.actions, self._mask(aggregate.of))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the state as arrays, for a snapshot.
+
+        Returns:
+            By name; views that must not be changed.
+        """
+        found: dict[str, NDArray[Any]] = {"n_slots": np.array([self._n_slots])}
+        for name, part in self._parts():
+            found |= {f"{name}.{key}": array for key, array in part.arrays().items()}
+        return found
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the state from arrays that `arrays` gave; the same aggregates are kept."""
+        self._n_slots = int(arrays["n_slots"][0])
+        for name, part in self._parts():
+            mine = {
+                key.removeprefix(f"{name}."): array
+                for key, array in arrays.items()
+                if key.startswith(f"{name}.")
+            }
+            part.restore(mine)
+
+    def _parts(self) -> Iterator[tuple[str, _Part]]:
+        if self._blocks is not None:
+            yield "blocks", self._blocks
+        for number, cells in enumerate(self._cells.values()):
+            yield f"cells{number}", cells
+        for number, pairs in enumerate(self._pairs.values()):
+            yield f"pairs{number}", pairs
+        for number, rings in enumerate(self._rings.values()):
+            yield f"rings{number}", rings
 
     def compact(self) -> None:
         """Give up what growing left behind."""

@@ -1,0 +1,134 @@
+"""The online state on disk: a server that starts reads it and then only the tail of the log.
+
+A folder with `state.json` (ids, attributes, and what the state was made of) and `state.npz` (all
+cells). It is written beside and renamed into place; its arrays are hashed, so that a damaged one is
+refused and the state is built from the log instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import CheckpointError
+from recsys.features.actions import EncodedLog, EventTypes, no_actions
+from recsys.features.contexts import Contexts
+from recsys.features.entities import Entities
+from recsys.features.online import OnlineState, StateRecord
+from recsys.features.sessions import Visitors
+from recsys.features.vocabulary import Aggregate
+
+#: Changes whenever a fold or the layout of a state does.
+FORMAT: Final = 1
+_FACTS: Final = "state.json"
+_ARRAYS: Final = "state.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    format: int
+    aggregates: list[str]
+    sha256: str
+    record: StateRecord
+
+
+def save_state(
+    state: OnlineState,
+    aggregates: Sequence[Aggregate],
+    folder: Path,
+    extra: dict[str, NDArray[Any]],
+) -> None:
+    """Write a state; nobody may change it meanwhile.
+
+    Args:
+        state: The state.
+        aggregates: What it keeps.
+        folder: Replaced when everything is on disk.
+        extra: Arrays of the caller that belong to it.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    record, arrays = state.record()
+    with (partial / _ARRAYS).open("wb") as file:
+        named: dict[str, Any] = {**arrays, **{f"extra/{n}": array for n, array in extra.items()}}
+        np.savez(file, **named)
+        file.flush()
+        os.fsync(file.fileno())
+    facts = _Facts(FORMAT, _names(aggregates), _sha256(partial / _ARRAYS), record)
+    (partial / _FACTS).write_bytes(msgspec.json.encode(facts))
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(
+    aggregates: Sequence[Aggregate], folder: Path
+) -> tuple[OnlineState, dict[str, NDArray[Any]]]:
+    """Read a state.
+
+    Args:
+        aggregates: What it must keep.
+        folder: What `save_state` wrote.
+
+    Returns:
+        The state and the caller's arrays.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, of another format, or of other aggregates.
+    """
+    facts = _read_facts(folder)
+    if facts.format != FORMAT:
+        raise CheckpointError(folder, f"format {facts.format}", f"format {FORMAT}")
+    if facts.aggregates != _names(aggregates):
+        raise CheckpointError(folder, "other aggregates", "those of the bundle's plugins")
+    path = folder / _ARRAYS
+    if not path.is_file() or _sha256(path) != facts.sha256:
+        raise CheckpointError(path, "missing or other bytes than were written", "the cells")
+    with np.load(path, allow_pickle=False) as found:
+        arrays = {name: found[name] for name in found.files}
+    extra = {n.removeprefix("extra/"): a for n, a in arrays.items() if n.startswith("extra/")}
+    cells = {name: array for name, array in arrays.items() if not name.startswith("extra/")}
+    state = OnlineState(_log_of(facts.record), aggregates)
+    state.restore(facts.record, cells)
+    return state, extra
+
+
+def _log_of(record: StateRecord) -> EncodedLog:
+    items, users, visitors, contexts = Entities(), Entities(), Visitors(), Contexts()
+    items.restore(record.items)
+    users.restore(record.users)
+    visitors.restore(record.visitors, record.unused_visitors)
+    contexts.restore(record.contexts, record.context_names)
+    types = EventTypes(record.types[1:])
+    return EncodedLog(items, users, types, visitors, contexts, no_actions(), record.recent)
+
+
+def _read_facts(folder: Path) -> _Facts:
+    try:
+        return msgspec.json.decode((folder / _FACTS).read_bytes(), type=_Facts)
+    except FileNotFoundError as error:
+        raise CheckpointError(folder, f"no {_FACTS}", "a state that was saved") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CheckpointError(folder / _FACTS, str(error), "a state that was saved") from error
+
+
+def _names(aggregates: Sequence[Aggregate]) -> list[str]:
+    return [repr(aggregate) for aggregate in aggregates]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -122,6 +122,7 @@ class TuningConfig(Section):
     )
     adversarial_size: float = Field(default=0.05, gt=0, description="length of that move")
     checkpoint_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = "tensorboard"
 
 
 class InterestConfig(Section):

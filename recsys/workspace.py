@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from recsys.config import CONFIG_NAME, Config, LogConfig, load_config
@@ -47,16 +46,10 @@ class Workspace:
         """Where servers keep a sample of what they served."""
         return self.folder / "feature_log"
 
-    def new_run_folder(self) -> Path:
-        """Make a folder for the log of one training run.
-
-        Returns:
-            The folder, named by the time in UTC.
-        """
-        name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        folder = self.folder / "runs" / name
-        folder.mkdir(parents=True)
-        return folder
+    @property
+    def runs(self) -> Path:
+        """Where training runs leave their logs and checkpoints."""
+        return self.folder / "runs"
 
 
 def open_workspace(folder: Path) -> Workspace:

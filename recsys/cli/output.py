@@ -14,12 +14,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 #: Results go to standard output, everything about the way there to standard error.
 # A pipe or file has no width of its own; tables then take what they need up to this.
@@ -48,6 +51,19 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     results.print(table)
 
 
+class _SpeedColumn(ProgressColumn):
+    """How much is done per second."""
+
+    def render(self, task: Task) -> Text:
+        """Show it once it is known.
+
+        Returns:
+            For example `812/s`.
+        """
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
 class ProgressLines:
     """One progress bar per label, made when the label first reports."""
 
@@ -70,15 +86,19 @@ class ProgressLines:
 
 @contextmanager
 def progress_lines() -> Iterator[ProgressLines]:
-    """Show progress on standard error while a block runs.
+    """Show progress on standard error while a block runs; logs go there too.
 
     Yields:
         What reports progress.
     """
+    import structlog
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _SpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -23,15 +23,22 @@ def train(
             "--ranker-only", help="Keep the feature models of the active bundle and their scores."
         ),
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not go on with a run that was cut off.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on the log and publish a bundle.
+    """Train on the log and publish a bundle; a run that was cut off is gone on with.
 
     With --ranker-only new features are tried in the time that a ranker takes.
     """
     from recsys.cli.output import print_json
 
     opened = open_folder(workspace)
+    if fresh:
+        from recsys.training.runs import remove_unfinished
+
+        remove_unfinished(opened.runs)
     report = train_and_publish(opened, activate=activate, ranker_only=ranker_only)
     if as_json:
         print_json({"version": report.version, "active": activate, "metrics": report.metrics})

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.config import InterestConfig
 from recsys.interest.batches import Batches, Tensors
 from recsys.interest.checkpoint import Checkpoints, FitState, load_optimiser, optimiser_tensors
+from recsys.interest.journal import Journal
 from recsys.interest.optimising import Group, clip, make_optimiser, rate_of
 from recsys.interest.sharing import share, sum_gradients, sum_losses
 
@@ -59,7 +60,7 @@ class Descent:
         plan: What to do.
         batches: The examples.
         checkpoints: Where the state is kept, and gone on from.
-        report: Told after each epoch.
+        journal: Told of steps and epochs.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class Descent:
         plan: Plan,
         batches: Batches,
         checkpoints: Checkpoints,
-        report: Callable[[str, int, float, float], None],
+        journal: Journal,
     ) -> None:
         n_examples = len(batches.examples)
         n_fitted = n_examples - round(HELD_OUT * n_examples)
         self._plan = plan
         self._batches = batches
         self._checkpoints = checkpoints
-        self._report = report
+        self._journal = journal
         self._n_fitted = n_fitted
         self._held_out = np.arange(n_fitted, n_examples)
         self._optimiser = make_optimiser(plan.groups, plan.config.tuning)
@@ -94,7 +95,7 @@ class Descent:
         if state is None:
             facts["best"] = self._batches.held_out_loss(self._held_out)
             self._best = self._batches.state()
-            self._report(self._plan.label, 0, float("nan"), facts["best"])
+            self._journal.report(self._plan.label, 0, float("nan"), facts["best"])
         else:
             self._go_on_from(state)
         while facts["epoch"] <= config.epochs and not facts["done"]:
@@ -114,11 +115,16 @@ class Descent:
             rows = order[facts["place"] : facts["place"] + per_step]
             facts["losses"].append(self._step(rows))
             facts["place"] += per_step
+            done = (facts["epoch"] - 1) * self._n_fitted + min(facts["place"], self._n_fitted)
+            total = self._plan.config.epochs * self._n_fitted
+            self._journal.advance(self._plan.label, done, total)
             if time.monotonic() - self._written_at > tuning.checkpoint_s:
                 self._write()
         self._batches.table.renew()
         found = self._batches.held_out_loss(self._held_out)
-        self._report(self._plan.label, facts["epoch"], float(np.mean(facts["losses"])), found)
+        self._journal.report(
+            self._plan.label, facts["epoch"], float(np.mean(facts["losses"])), found
+        )
         facts["worse"] += 1
         if found < facts["best"]:
             facts.update(best=found, worse=0)
@@ -137,6 +143,7 @@ class Descent:
         self._optimiser.step()
         self._facts["step"] += 1
         self._plan.after_step(self._facts["step"])
+        self._journal.rate(self._plan.label, self._facts["step"], factor * self._rates[-1])
         return sum_losses(loss)
 
     def _gradients(self, rows: NDArray[np.int64]) -> float:

@@ -15,9 +15,7 @@ alternative of tuning the encoder on every span cost ten times as much.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -32,6 +30,7 @@ from recsys.interest.checkpoint import Checkpoints
 from recsys.interest.descent import Descent, Plan
 from recsys.interest.encoder import TextEncoder
 from recsys.interest.examples import Examples
+from recsys.interest.journal import Journal
 from recsys.interest.optimising import encoder_groups, tower_groups
 from recsys.interest.towers import InterestNet
 from recsys.interest.vectors import Catalogue, Fresh, Table
@@ -39,9 +38,6 @@ from recsys.interest.vectors import Catalogue, Fresh, Table
 MIN_EXAMPLES: Final = 50
 #: While the encoder is tuned the towers, which have had their turn, move this much slower.
 _TOWERS_SLOWED: Final = 0.1
-
-#: Called with (what is fitted, epoch, loss on the examples fitted on, loss on those held out).
-Report = Callable[[str, int, float, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +49,14 @@ class Fit:
         examples: Oldest first.
         config: Epochs, batch size, learning rates, tuning.
         seed: Of every random choice.
-        report: Told after each epoch.
-        folder: For checkpoints.
+        journal: Told of steps and epochs; its folder holds checkpoints.
     """
 
     net: InterestNet
     examples: Examples
     config: InterestConfig
     seed: int
-    report: Report
-    folder: Path
+    journal: Journal
 
     def checkpoints(self, label: str, **more: object) -> Checkpoints:
         """Name the checkpoint of a part of this fit.
@@ -78,7 +72,7 @@ class Fit:
             "actions": float(self.examples.click_rates.sum()),
             **more,
         }
-        return Checkpoints(self.folder / f"{label}.safetensors", of)
+        return Checkpoints(self.journal.folder / f"{label}.safetensors", of)
 
 
 def fit_towers(fit: Fit, catalogue: Catalogue, device: torch.device) -> None:
@@ -94,7 +88,7 @@ def fit_towers(fit: Fit, catalogue: Catalogue, device: torch.device) -> None:
     groups = tower_groups(fit.net, fit.config.learning_rate, tuning)
     plan = Plan("towers", groups, fit.config, fit.seed)
     batches = Batches(fit.net, fit.examples, table, tuning)
-    Descent(plan, batches, fit.checkpoints("towers"), fit.report).run()
+    Descent(plan, batches, fit.checkpoints("towers"), fit.journal).run()
 
 
 def tune_encoder(
@@ -119,7 +113,7 @@ def tune_encoder(
     plan.after_step = prepare(encoder.tuned, tuning, plan.n_steps(len(fit.examples)))
     groups += encoder_groups(list(encoder.tuned), fit.config.encoder_learning_rate, tuning)
     batches = Batches(fit.net, fit.examples, table, tuning)
-    Descent(plan, batches, fit.checkpoints("encoder"), fit.report).run()
+    Descent(plan, batches, fit.checkpoints("encoder"), fit.journal).run()
     finish(encoder.tuned)
     tuned: NDArray[np.float32] = table.parts[:-1].cpu().numpy()
     return tuned

@@ -1,29 +1,35 @@
-"""The training log: losses as TensorBoard scalars, and progress for people."""
+"""The log of a fit: a line per epoch, what a tracker makes of it, and progress for people."""
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import Final, Self
 
 from recsys.features.models import FitView
+from recsys.interest.trackers import open_tracker
+
+#: Read by `recsys.training.summary`.
+HISTORY: Final = "history.jsonl"
 
 
 class Journal:
-    """Writes what happens during one fit.
+    """Writes what happens during one fit; one that was cut off is added to.
 
     Args:
-        view: Its folder receives the log, its progress callback hears of epochs.
-        epochs: How many there will be.
+        view: Its folder receives the log, its progress callback hears of examples.
+        tracker: Which tracker also hears of epochs.
     """
 
-    def __init__(self, view: FitView, epochs: int) -> None:
-        self.folder = view.folder / "text_interest" / f"first_{len(view.batch)}"
-        self._writer = SummaryWriter(str(self.folder))
+    def __init__(self, view: FitView, tracker: str) -> None:
+        self.folder: Path = view.folder / "text_interest" / f"first_{len(view.batch)}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._tracker = open_tracker(tracker, self.folder)
         self._progress = view.progress
-        self._epochs = epochs
+        self._began_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -34,11 +40,28 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        self._tracker.close()
 
     def report(self, label: str, epoch: int, loss: float, held_out: float) -> None:
         """Note one epoch."""
-        if not math.isnan(loss):
-            self._writer.add_scalar(f"{label}/loss", loss, epoch)
-        self._writer.add_scalar(f"{label}/held_out_loss", held_out, epoch)
-        self._progress(f"text interest, {label}", epoch, self._epochs)
+        known = None if math.isnan(loss) else loss
+        line = {
+            "part": label,
+            "epoch": epoch,
+            "loss": known,
+            "held_out": held_out,
+            "seconds": time.monotonic() - self._began_at,
+        }
+        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if known is not None:
+            self._tracker.note(f"{label}/loss", known, epoch)
+        self._tracker.note(f"{label}/held_out_loss", held_out, epoch)
+
+    def rate(self, label: str, step: int, rate: float) -> None:
+        """Note the learning rate of a step."""
+        self._tracker.note(f"{label}/learning_rate", rate, step)
+
+    def advance(self, label: str, done: int, total: int) -> None:
+        """Tell people how many examples were seen of how many."""
+        self._progress(f"text interest, {label}", done, total)

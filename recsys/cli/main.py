@@ -11,6 +11,7 @@ import typer
 from recsys import __version__
 from recsys.cli import batch, bundles, demo, evaluate, events, features, plugins, ranking, serve
 from recsys.cli import train as training
+from recsys.cli import tune as tuning
 from recsys.cli import workspace as workspaces
 from recsys.errors import RecsysError
 
@@ -31,6 +32,7 @@ cli.add_typer(features.cli, name="features")
 cli.add_typer(batch.cli, name="batch")
 cli.command("init")(workspaces.init)
 cli.command("train")(training.train)
+cli.command("tune")(tuning.tune)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("serve")(serve.serve)
 cli.command("rank")(ranking.rank)

@@ -93,7 +93,7 @@ def progress_lines() -> Iterator[ProgressLines]:
     """
     import structlog
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -182,11 +182,13 @@ def _main_directions(rows: Vectors) -> Vectors:
     """
     # In torch, whose threads sleep while they wait: numpy's made this a hundred times slower on
     # cores that others use too.
-    data = torch.from_numpy(rows)
+    # A copy: torch's memory is aligned, numpy's may be or not, and products differ by that in the
+    # last digit, which the directions beyond the rank of the data make large.
+    data = torch.tensor(rows)
     k = min(KEPT_SIZE, rows.shape[1])
     width = min(k + 16, rows.shape[1])
     start = np.random.default_rng(0).normal(size=(rows.shape[1], width)).astype(np.float32)
-    basis = torch.from_numpy(start)
+    basis = torch.tensor(start)
     for _ in range(6):
         basis, _ = torch.linalg.qr(data.T @ (data @ basis))
     # All right singular vectors: beyond the rank of the data they fill up what is left.

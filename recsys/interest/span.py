@@ -64,14 +64,7 @@ def fit_span(
     if bench is None:
         return _silent(view.items)
     first = bench.net is None
-    if bench.net is None:
-        n_numbers = bench.versions.numbers.shape[1]
-        kept = np.eye(EMBEDDING_SIZE, len(bench.directions), dtype=np.float32)
-        tuning = config.tuning
-        dropout = (tuning.dropout, tuning.history_mask, tuning.history_crop)
-        net = InterestNet(kept, view.type_grades, n_numbers, dropout)
-    else:
-        net = copy.deepcopy(bench.net)
+    net = _new_net(bench, config, view) if bench.net is None else copy.deepcopy(bench.net)
     encoder = bench.encoder.untuned() if first else bench.encoder
     bench = dataclasses.replace(bench, encoder=encoder, net=net.to(encoder.device))
     examples = build_examples(view, bench.versions)
@@ -89,6 +82,16 @@ def fit_span(
         fit = Fit(net, examples, config, view.seed, journal)
         _learn(bench, fit, first=first)
     return _finished(bench, view.items)
+
+
+def _new_net(bench: Bench, config: InterestConfig, view: FitView) -> InterestNet:
+    kept = np.eye(EMBEDDING_SIZE, len(bench.directions), dtype=np.float32)
+    tuning = config.tuning
+    dropout = (tuning.dropout, tuning.history_mask, tuning.history_crop)
+    # Some of its layers start at random.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(view.seed)
+        return InterestNet(kept, view.type_grades, bench.versions.numbers.shape[1], dropout)
 
 
 def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:

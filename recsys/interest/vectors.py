@@ -101,7 +101,7 @@ class Table:
         self._part_dropout = part_dropout
         self.parts = torch.as_tensor(with_nothing(catalogue.parts), device=device)
         self._centre = torch.as_tensor(catalogue.centre, device=device)
-        self._directions = torch.as_tensor(catalogue.directions, device=device).T
+        self._directions = torch.tensor(catalogue.directions, device=device).T
         self._versions = catalogue.versions
         nothing = np.full((1, catalogue.part_rows.shape[1]), -1, dtype=np.int32)
         self._part_rows = np.concatenate([catalogue.part_rows, nothing])

@@ -9,7 +9,7 @@ both goes into the bundle, and would score whatever comes after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -86,26 +86,42 @@ class Stacking:
         scores = np.full(shape, np.nan, dtype=np.float32)
         unfitted = model.unfitted(self.reader.items)
         if unfitted is not None:
-            self._score(model, unfitted, scores, (0, ends[0]))
+            scores[self._rows(0, ends[0])] = self._score(model, unfitted, (0, ends[0]))
         fitted = model.fit(self._view(model, ends[0]), unfitted)
         for end, next_end in pairwise(ends):
-            self._score(model, fitted, scores, (end, next_end))
+            scores[self._rows(end, next_end)] = self._score(model, fitted, (end, next_end))
             fitted = model.fit(self._view(model, next_end), fitted)
         return fitted, scores
 
+    def windows(
+        self, model: FeatureModel, unfitted: FittedFeatureModel | None, ends: list[int]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Fit a model window by window and score what comes after each, to compare models.
+
+        Args:
+            model: Of the plan.
+            unfitted: What its first fit goes on from.
+            ends: Requests at which windows end, ascending.
+
+        Yields:
+            Rows of the candidates, and their scores (n, n_columns), out of time.
+        """
+        fitted = unfitted
+        for end, next_end in pairwise(ends):
+            fitted = model.fit(self._view(model, end), fitted)
+            yield self._rows(end, next_end), self._score(model, fitted, (end, next_end))
+
+    def _rows(self, start: int, stop: int) -> slice:
+        offsets = self.labelled.slates.offsets
+        return slice(int(offsets[start]), int(offsets[stop]))
+
     def _score(
-        self,
-        model: FeatureModel,
-        fitted: FittedFeatureModel,
-        scores: NDArray[np.float32],
-        span: tuple[int, int],
-    ) -> None:
+        self, model: FeatureModel, fitted: FittedFeatureModel, span: tuple[int, int]
+    ) -> NDArray[np.float32]:
         start, stop = span
         slates = self.labelled.slates
-        low, high = int(slates.offsets[start]), int(slates.offsets[stop])
         found = self.plan.scores(slates.part(start, stop), self.reader, {model.name: fitted})
-        for position, column in enumerate(model.columns):
-            scores[low:high, position] = found[column]
+        return np.column_stack([found[column] for column in model.columns])
 
     def _view(self, model: FeatureModel, end: int) -> FitView:
         labelled = self.labelled.part(0, end)

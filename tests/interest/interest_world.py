@@ -41,7 +41,11 @@ def topic_items(n_items, seed=5):
     rows = []
     for i in range(n_items):
         words = rng.permutation(WORDS[TOPICS[i % 4]].split())
-        rows.append({"title": " ".join(words[:3]), "tags": words[3:6].tolist(), "year": 2000.0})
+        rows.append({
+            "title": " ".join(words[:3]),
+            "tags": words[3:6].tolist(),
+            "year": 2000.0 + i % 7,
+        })
     return ListedItems(rows)
 
 

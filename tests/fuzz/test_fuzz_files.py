@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 from fuzz_inputs import mutated, n_inputs
 
 from recsys.bundle.store import BundleStore
-from recsys.errors import BundleError, RankingError, RecsysError, SpoolDamagedError
+from recsys.config import LogConfig
+from recsys.errors import BundleError, LogError, RankingError, RecsysError, SpoolDamagedError
+from recsys.events.snapshot import read_snapshot
 from recsys.events.spool import SpoolWriter, read_spool, spool_files
 from recsys.ranking.forest import parse_forest
 from recsys.schema import InteractionEvent, VisibleEvent
@@ -46,6 +49,29 @@ def test_a_changed_spool_is_detected_or_lost_no_more_than_a_torn_end(tmp_path):
         assert {v.event.event_id for v in found} <= known, f"seed {seed}"
         assert all(v in written for v in found), f"seed {seed}"
     assert n_detected > 0
+
+
+def test_a_changed_log_is_refused_or_read_whole(plain_workspace, tmp_path):
+    path = tmp_path / "log.duckdb"
+    config = LogConfig(path=str(path))
+    original = Path(plain_workspace.log_config.path).read_bytes()
+    path.write_bytes(original)
+    whole = read_snapshot(config)
+    for seed in range(n_inputs(15)):
+        rng = random.Random(f"log/{seed}")
+        changed = bytearray(original)
+        if rng.random() < 0.7:
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        else:
+            del changed[rng.randrange(len(changed)) :]
+        path.write_bytes(changed)
+        try:
+            found = read_snapshot(config)
+        except LogError:
+            continue
+        assert found.interactions.equals(whole.interactions), f"seed {seed}"
+        assert found.impressions.equals(whole.impressions), f"seed {seed}"
+        assert found.items.height == whole.items.height, f"seed {seed}"
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from recsys.errors import PluginError, told
 
 _T = TypeVar("_T")
+
+#: How the cause begins of code that did not end in time.
+OUT_OF_TIME: Final = "took longer than"
 
 
 class _OutOfTimeError(BaseException):
@@ -79,7 +82,7 @@ def run_within(budget_s: float, plugin: str, hook: str, work: Callable[[], _T]) 
     if thread.is_alive():
         where = thread.where()
         thread.interrupt()
-        cause = f"took longer than {budget_s:g} s; it was at {where}"
+        cause = f"{OUT_OF_TIME} {budget_s:g} s; it was at {where}"
         raise PluginError(plugin, hook, cause)
     failure = thread.failure
     if isinstance(failure, PluginError):

@@ -14,7 +14,7 @@ from recsys.errors import PluginError
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.profile import LogProfile
 from recsys.plugins.loader import LoadedPlugin
-from recsys.plugins.watchdog import run_within
+from recsys.plugins.watchdog import OUT_OF_TIME, run_within
 from recsys.testing import parts
 from recsys.testing.costs import Limits, check_latency, check_state
 from recsys.testing.proposals import proposals
@@ -22,6 +22,9 @@ from recsys.testing.random_log import USUAL_LOG, random_log
 from recsys.testing.subject import Subject, make_subject
 
 _T = TypeVar("_T")
+
+#: The log of a workspace may be long: a part may take so many times what a hook may.
+_OWN_LOG_BUDGETS: Final = 40
 
 #: On logs full of accidents.
 ON_RANDOM_LOGS: Final = {
@@ -91,10 +94,14 @@ class Examiner:
         if not found[0].passed:
             return found
         random = [subject for log, subject in subjects if log == "random"]
-        own = subjects[-1]
-        found += [self._part(n, "random", random, part) for n, part in ON_RANDOM_LOGS.items()]
-        found += [self._part(n, own[0], [own[1]], p) for n, p in ON_OWN_LOG.items()]
-        return [*found, self._latency(*own), self._state(*own)]
+        log, own = subjects[-1]
+        steps = [partial(self._part, n, "random", random, p) for n, p in ON_RANDOM_LOGS.items()]
+        steps += [partial(self._part, n, log, [own], p) for n, p in ON_OWN_LOG.items()]
+        for step in (*steps, partial(self._latency, log, own), partial(self._state, log, own)):
+            found.append(step())
+            if OUT_OF_TIME in found[-1].problem:
+                break  # what hangs once hangs in every part
+        return found
 
     def _columns(self, subjects: list[tuple[str, Subject]]) -> Finding:
         logs = [("random", snapshot_of(random_log(_rng(s), self.like))) for s in self.seeds]
@@ -104,13 +111,14 @@ class Examiner:
         def ask(log: str, snapshot: LogSnapshot) -> str:
             subject = make_subject(self.plugin, snapshot, self.config)
             subjects.append((log, subject))
-            return parts.columns(subject, _rng(0))
+            facts, problem = self._watched("columns", "", partial(parts.columns, subject, _rng(0)))
+            return facts if facts is not None else parts.broken(problem)
 
         # The hooks run under a watch of their own, and their errors name them.
         try:
             facts = [ask(log, snapshot) for log, snapshot in logs]
         except (PluginError, parts.ContractBrokenError) as error:
-            return Finding("columns", logs[-1][0], problem=_line(self.plugin, "columns", error))
+            return Finding("columns", logs[-1][0], problem=str(error))
         return Finding("columns", logs[-1][0], facts=facts[-1])
 
     def _part(
@@ -123,12 +131,12 @@ class Examiner:
         def run() -> list[str]:
             return [part(subject, _rng(1)) for subject in subjects]
 
-        facts, problem = self._watched(name, run)
+        facts, problem = self._watched(name, log, run)
         return Finding(name, log, problem, facts[-1] if facts else "")
 
     def _latency(self, log: str, subject: Subject) -> Finding:
         found, problem = self._watched(
-            "latency", partial(check_latency, subject, _rng(2), self.limits)
+            "latency", log, partial(check_latency, subject, _rng(2), self.limits)
         )
         if found is None:
             return Finding("latency", log, problem)
@@ -136,22 +144,17 @@ class Examiner:
         return Finding("latency", log, problem, facts, {"latency_ms": found})
 
     def _state(self, log: str, subject: Subject) -> Finding:
-        found, problem = self._watched("state", partial(check_state, subject, self.limits))
+        found, problem = self._watched("state", log, partial(check_state, subject, self.limits))
         sizes = [f"{size:.0f} per {by}" for by, size in (found or {}).items()]
         facts = f"bytes: {', '.join(sizes)}" if sizes else "nothing is kept"
         return Finding("state", log, problem, facts, found or {})
 
-    def _watched(self, name: str, work: Callable[[], _T]) -> tuple[_T | None, str]:
+    def _watched(self, name: str, log: str, work: Callable[[], _T]) -> tuple[_T | None, str]:
+        budget_s = self.config.plugins.budget_s * (_OWN_LOG_BUDGETS if log == "own" else 1)
         try:
-            return run_within(self.config.plugins.budget_s, self.plugin.name, name, work), ""
+            return run_within(budget_s, self.plugin.name, name, work), ""
         except PluginError as error:
-            return None, _line(self.plugin, name, error)
-
-
-def _line(plugin: LoadedPlugin, part: str, error: Exception) -> str:
-    if isinstance(error, PluginError):
-        return str(error).replace(f"{parts.ContractBrokenError.__name__}: ", "")
-    return str(PluginError(plugin.name, part, str(error)))
+            return None, str(error).replace(f"{parts.ContractBrokenError.__name__}: ", "")
 
 
 def _rng(seed: int) -> np.random.Generator:

@@ -162,6 +162,13 @@ AT_CHECK = {
         feature("pl.col('bad_actions') / pl.col('bad_actions').max()"),
         "isolation: bad ",
     ),
+    "hangs on all real rows": Bad(
+        HEAD
+        + "def waits(values):\n    while len(values) not in (0, 5): time.sleep(0.01)\n"
+        + "    return values\n"
+        + FEATURE.format(UDF.format("waits")),
+        "columns: took longer than 0.5 s; it was at bad.py, line",
+    ),
     "missing for everybody": Bad(
         feature("pl.when(pl.col('bad_actions') < 0).then(1.0)"),
         "coverage: bad is missing for all .* candidates that have all it reads",

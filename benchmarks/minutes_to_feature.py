@@ -58,16 +58,18 @@ def measure(folder: Path) -> dict[str, object]:
     here = ("--workspace", str(folder))
     models = json.loads(run("models", "list", *here, "--json")[1])
     before = next(model for model in models if model["active"])["metrics"]
+    # Columns of the plugins that were there already are kept since the last training run.
+    run("features", "backfill", *here)
     seconds: dict[str, float] = {}
     seconds["plugins new"], _ = run("plugins", "new", NAME, *here)
     (folder / "plugins" / f"{NAME}.py").write_text(EDITED, encoding="utf-8")
     seconds["plugins check"], checked = run("plugins", "check", NAME, *here, "--json")
-    if "backfill" in run("features", "--help")[1]:
-        seconds["features backfill"], _ = run("features", "backfill", NAME, *here)
+    seconds["features backfill"], filled = run("features", "backfill", *here, "--json")
     seconds["train --ranker-only"], trained = run("train", "--ranker-only", *here, "--json")
     return {
         "seconds": seconds,
         "total_s": sum(seconds.values()),
+        "backfilled": json.loads(filled)["computed"],
         "check": {part["part"]: part["facts"] for part in json.loads(checked)["parts"]},
         "validation_before": before,
         "validation_after": json.loads(trained)["metrics"],

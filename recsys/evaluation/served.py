@@ -8,7 +8,7 @@ it is counted with the reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -25,7 +25,7 @@ from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.offline import OfflineReader
-from recsys.features.slates import one_slate
+from recsys.features.slates import Slates
 from recsys.pipeline.feature_log import ServedRequest, fingerprint
 from recsys.workspace import Workspace
 
@@ -34,6 +34,8 @@ from recsys.workspace import Workspace
 _MODEL_TOLERANCE: Final = 1e-3
 #: Mismatches that are shown value by value.
 _SHOWN: Final = 5
+#: Requests that are computed together: one pass over the log serves them all.
+_BATCH: Final = 256
 #: Logs that are encoded anew, for requests that were answered while events were on their way.
 _MOST_POSITIONS: Final = 20
 
@@ -109,15 +111,15 @@ def check_served(
         except BundleError:
             tally.skipped[GONE] += len(list(requests))
             continue
-        for request in requests:
-            tally.compare(request, past)
-    return ServedCheck(
-        tally.n_requests,
-        tally.n_values,
-        dict(tally.mismatches),
-        tally.examples,
-        dict(tally.skipped),
-    )
+        comparable = [request for request in requests if tally.admits(request, past)]
+        comparable.sort(key=lambda request: (past.group_of(request), request.as_of))
+        for _, group in groupby(comparable, key=past.group_of):
+            together = list(group)
+            for start in range(0, len(together), _BATCH):
+                batch = together[start : start + _BATCH]
+                for request, expected in zip(batch, past.compute(batch), strict=True):
+                    tally.compare(request, expected, past)
+    return tally.result()
 
 
 class _Past:
@@ -134,6 +136,7 @@ class _Past:
         frames = [getattr(snapshot, kind)["visible_at"].to_numpy() for kind in KINDS]
         self._times = np.sort(np.concatenate(frames))
         self._positions: dict[int, tuple[EncodedLog, OfflineReader]] = {}
+        self._behind: set[int] = set()
 
     def reason_to_skip(self, request: ServedRequest) -> str:
         if request.plugins != self._plugins:
@@ -143,23 +146,42 @@ class _Past:
         n_in_log = self._n_until(request.last_visible_at)
         if n_in_log != request.n_events:
             return ERASED if n_in_log < request.n_events else LATE
-        is_behind = self._is_behind(request) and request.last_visible_at not in self._positions
-        return ON_THE_WAY if is_behind and len(self._positions) >= _MOST_POSITIONS else ""
+        if self._is_behind(request) and request.last_visible_at not in self._behind:
+            if len(self._behind) >= _MOST_POSITIONS:
+                return ON_THE_WAY
+            self._behind.add(request.last_visible_at)
+        return ""
 
-    def compute(self, request: ServedRequest) -> NDArray[np.float32]:
-        """Compute the columns of a request from the events that the server had seen.
+    def group_of(self, request: ServedRequest) -> tuple[int, tuple[str, ...]]:
+        """Tell apart what cannot be computed together.
 
         Returns:
-            float32 (n_candidates, n_features).
+            The newest event that may be seen beside the request's own instant, 0: all before that;
+            and the columns.
         """
-        log, reader = self.log, self._whole
-        if self._is_behind(request):
-            log, reader = self._seen_until(request.last_visible_at)
-        user, items = log.users.row(request.user_id), log.items.rows(request.item_ids)
-        slates = one_slate(user, request.as_of, items, request.context)
-        plan = self.scorer.plan.only(request.features)
+        position = request.last_visible_at if self._is_behind(request) else 0
+        return position, request.features
+
+    def compute(self, batch: Sequence[ServedRequest]) -> list[NDArray[np.float32]]:
+        """Compute the columns of requests of one group from the events that the server had seen.
+
+        Returns:
+            float32 (n_candidates, n_features) of each.
+        """
+        position, features = self.group_of(batch[0])
+        log, reader = self._seen_until(position) if position else (self.log, self._whole)
+        sizes = [len(request.item_ids) for request in batch]
+        slates = Slates(
+            users=log.users.rows([request.user_id for request in batch]),
+            as_of=np.array([request.as_of for request in batch], dtype=np.int64),
+            items=log.items.rows([item for request in batch for item in request.item_ids]),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            context=[request.context for request in batch],
+        )
+        plan = self.scorer.plan.only(features)
         models = {n: m for n, m in self.scorer.contents.models.items() if n in plan.models}
-        return plan.matrix(slates, reader, plan.scores(slates, reader, models))
+        matrix = plan.matrix(slates, reader, plan.scores(slates, reader, models))
+        return np.split(matrix, slates.offsets[1:-1])
 
     def _is_behind(self, request: ServedRequest) -> bool:
         """Say whether events became visible before the request that the state had not seen.
@@ -204,12 +226,19 @@ class _Tally:
             skipped=dict(self.skipped),
         )
 
-    def compare(self, request: ServedRequest, past: _Past) -> None:
+    def admits(self, request: ServedRequest, past: _Past) -> bool:
+        """Say whether a request can be compared; counts it if not.
+
+        Returns:
+            False where there is a reason to skip it.
+        """
         reason = past.reason_to_skip(request)
         if reason:
             self.skipped[reason] += 1
-            return
-        expected = past.compute(request)
+        return not reason
+
+    def compare(self, request: ServedRequest, expected: NDArray[np.float32], past: _Past) -> None:
+        """Count the values of one request that differ."""
         plain = set(past.scorer.plan.without_models().names)
         of_model = np.array([name not in plain for name in request.features])
         differ = differences(request.matrix, expected)

@@ -27,16 +27,23 @@ class Outcome:
         codes: How many ended how; `OK` for answers.
         wall_s: From the first arrival to the last answer.
         n_incomplete: Answers that were less than the whole bundle's.
+        cpu_s: CPU seconds of the server, where they were read.
     """
 
     seconds: list[float] = field(default_factory=list)
     codes: Counter = field(default_factory=Counter)
     wall_s: float = 0.0
     n_incomplete: int = 0
+    cpu_s: float = 0.0
 
     def quantile_ms(self, share: float) -> float:
         """Give a quantile in milliseconds; NaN without answers."""
         return float(np.quantile(self.seconds, share) * 1000) if self.seconds else float("nan")
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds of the server per answer."""
+        return 1000 * self.cpu_s / self.codes["OK"]
 
     @property
     def goodput(self) -> float:
@@ -95,8 +102,15 @@ def open_loop(
     return outcome
 
 
-def closed_loop(call: Callable[[int, int], object], *, n_callers: int, seconds: float) -> Outcome:
+def closed_loop(
+    call: Callable[[int, int], object],
+    *,
+    n_callers: int,
+    seconds: float,
+    cpu: Callable[[], float] = lambda: 0.0,
+) -> Outcome:
     """Let callers call one after another; `call` takes the caller's number and the call's."""
+    cpu_s = cpu()
     outcome, lock = Outcome(), threading.Lock()
     end = time.perf_counter() + seconds
 
@@ -121,4 +135,5 @@ def closed_loop(call: Callable[[int, int], object], *, n_callers: int, seconds: 
     for thread in threads:
         thread.join()
     outcome.wall_s = time.perf_counter() - begun
+    outcome.cpu_s = cpu() - cpu_s
     return outcome

@@ -54,14 +54,9 @@ def compare(bench: Bench) -> dict:
         for _ in range(bench.arguments.rounds):
             with served(bench.workspace, cores=cores) as server:
                 for n in (100, 500):
-                    cpu = server.cpu_s()
-                    closed = bench.capacity(server.address, n, n_callers=N_CALLERS)
-                    # The warm-up second counts too: four of five seconds were measured.
-                    cpu_ms = 800 * (server.cpu_s() - cpu) / closed.codes["OK"]
-                    rates.setdefault("recsys", {}).setdefault(n, []).append((
-                        closed.goodput,
-                        cpu_ms,
-                    ))
+                    closed = bench.capacity(server, n, n_callers=N_CALLERS)
+                    found = closed.goodput, closed.cpu_ms
+                    rates.setdefault("recsys", {}).setdefault(n, []).append(found)
             for kind in ("vectors", "history"):
                 with _plain(folder, kind, cores) as (port, pid):
                     for n in (100, 500):
@@ -72,18 +67,19 @@ def compare(bench: Bench) -> dict:
             n: {
                 "per_s": round(statistics.median(rate for rate, _ in found), 1),
                 "cpu_ms": round(statistics.median(cpu for _, cpu in found), 2),
-                "times_slower": round(
-                    statistics.median(
-                        ours / rate
-                        for (ours, _), (rate, _) in zip(rates["recsys"][n], found, strict=True)
-                    ),
-                    1,
-                ),
+                "times_slower": _median_ratio(rates["recsys"][n], found, 0),
+                "times_cpu": _median_ratio(found, rates["recsys"][n], 1),
             }
             for n, found in by_size.items()
         }
         for name, by_size in rates.items()
     }
+
+
+def _median_ratio(
+    one: list[tuple[float, float]], other: list[tuple[float, float]], what: int
+) -> float:
+    return round(statistics.median(a[what] / b[what] for a, b in zip(one, other, strict=True)), 1)
 
 
 def _ask(bench: Bench, port: int, pid: int, n: int) -> tuple[float, float]:
@@ -102,9 +98,8 @@ def _ask(bench: Bench, port: int, pid: int, n: int) -> tuple[float, float]:
             raise ValueError(answer)
 
     closed_loop(call, n_callers=N_CALLERS, seconds=1.0)
-    cpu = cpu_of(pid)
-    closed = closed_loop(call, n_callers=N_CALLERS, seconds=4.0)
-    return closed.goodput, 1000 * (cpu_of(pid) - cpu) / closed.codes["OK"]
+    closed = closed_loop(call, n_callers=N_CALLERS, seconds=4.0, cpu=lambda: cpu_of(pid))
+    return closed.goodput, closed.cpu_ms
 
 
 @contextlib.contextmanager

@@ -43,6 +43,22 @@ def children(pid: int) -> list[int]:
     return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def listening(pid: int, port: str) -> bool:
+    """Say whether a process takes connections on a port."""
+    sockets = set()
+    with contextlib.suppress(FileNotFoundError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                sockets.add(str(path.readlink()))
+    tables = "".join(Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    for line in tables.splitlines():
+        fields = line.split()
+        is_mine = fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets
+        if is_mine and int(fields[1].rpartition(":")[2], 16) == int(port):
+            return True
+    return False
+
+
 def batch(name: str, number: int) -> list[InteractionEvent]:
     return [
         InteractionEvent(f"{name}-{number}-{n}", 0, f"u{n}", "item1", "click") for n in range(BATCH)
@@ -62,6 +78,7 @@ def write(address: str, name: str, account: Account, stopped: threading.Event) -
             except grpc.RpcError as error:
                 account.n_failed[error.code().name] += 1
                 account.unsure |= ids
+                time.sleep(0.02)
                 client = stack.enter_context(Client(address))
                 continue
             if report.accepted + report.duplicates != BATCH:
@@ -78,6 +95,7 @@ def rank(address: str, account: Account, stopped: threading.Event) -> None:
                 answer = client.rank("u1", asked)
             except grpc.RpcError as error:
                 account.n_failed[error.code().name] += 1
+                time.sleep(0.02)
                 continue
             fits = sorted(answer.item_ids) == sorted(asked)
             if not fits or answer.scores != sorted(answer.scores, reverse=True):
@@ -94,13 +112,16 @@ def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) ->
     ]
     for caller in callers:
         caller.start()
-    n_workers = len(children(pid))
+    n_workers, port = len(children(pid)), address.rpartition(":")[2]
     for _ in range(n_kills):
         victim = rng.choice(children(pid))
         time.sleep(rng.uniform(0.05, 0.5))
         os.kill(victim, signal.SIGKILL)
         end = time.monotonic() + 60
-        while victim in children(pid) or len(children(pid)) < n_workers:
+        while (
+            victim in (left := children(pid))
+            or sum(listening(child, port) for child in left) < n_workers
+        ):
             if time.monotonic() > end:
                 raise TimeoutError(victim)
             time.sleep(0.02)

@@ -37,6 +37,11 @@ class Workspace:
         return self.folder / "reports"
 
     @property
+    def state(self) -> Path:
+        """Where a server that stops leaves its online state."""
+        return self.folder / "state"
+
+    @property
     def columns(self) -> Path:
         """Where feature columns of past requests are kept."""
         return self.folder / "columns"

@@ -101,6 +101,53 @@ def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> 
         return _snapshot({kind: warehouse.read(kind, after_us) for kind in KINDS})
 
 
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """What a log holds from an instant on, and the ids of everything before.
+
+    Args:
+        tail: Events that became visible at or after the instant.
+        older: Event ids of all others, by table.
+    """
+
+    tail: LogSnapshot
+    older: dict[Kind, pl.Series]
+
+
+def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> LogTail:
+    """Read the end of a log whose beginning is known already.
+
+    Args:
+        config: The log.
+        since_us: Where the end begins, microseconds.
+        wait_s: How long to wait for a process that writes the tables, seconds.
+
+    Returns:
+        The end, as `read_snapshot` would give it.
+
+    Raises:
+        LogError: The log cannot be opened, or is damaged.
+        SpoolDamagedError: The spool is damaged.
+    """
+    from recsys.events.warehouse import open_warehouse
+
+    spooled = event_frames(read_spool(spool_folder(config)))
+    stored, older = {kind: frame.clear() for kind, frame in spooled.items()}, {}
+    ids = {kind: pl.Series("event_id", [], dtype=pl.String) for kind in KINDS}
+    if Path(config.path).exists():
+        with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
+            for kind in KINDS:
+                stored[kind] = warehouse.read(kind, since_us - 1)
+                sql = f"SELECT event_id FROM {kind} WHERE visible_at < ?"
+                ids[kind] = warehouse.query(sql, [since_us])["event_id"]
+    recent = pl.col("visible_at") >= since_us
+    for kind, frame in spooled.items():
+        before = frame.filter(~recent)["event_id"].cast(pl.String)
+        older[kind] = ids[kind].append(before).unique()
+    tail = {k: _first(stored[k].vstack(spooled[k].filter(recent))) for k in KINDS}
+    return LogTail(_snapshot(tail), older)
+
+
 def first_visible(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep of each event id the row that was visible first, of equals the first in the frame.
 

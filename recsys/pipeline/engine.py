@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_profile, read_scorer
+from recsys.bundle.locks import exclusive
 from recsys.bundle.store import BundleStore, OpenBundle
-from recsys.errors import BundleError
+from recsys.errors import BundleError, CheckpointError
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.features.actions import encode_log
 from recsys.features.slates import Slates, one_slate
@@ -25,7 +27,7 @@ from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
-from recsys.pipeline.live import LiveState
+from recsys.pipeline.live import LiveState, live_state_of, restart_live_state
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
     Explanation,
@@ -35,10 +37,12 @@ from recsys.pipeline.requests import (
     check_rank,
     check_recommend,
 )
+from recsys.plugins.registry import load_capabilities
 from recsys.ranking.trial import check_parses
 from recsys.schema import Event, ItemEvent, VisibleEvent
 from recsys.workspace import Workspace
 
+_log = structlog.get_logger("recsys.pipeline")
 DEFAULT_TOP_K = 20
 
 #: Unknown items that a warning names.
@@ -180,6 +184,12 @@ class Engine:
             failed(error, "candidates", observer) for error in found.failures.values()
         )
         return self._answer(query, item_ids, table, observer)
+
+    def save_state(self) -> None:
+        """Write the state to disk, so that the next start reads only what comes after."""
+        # Several workers may stop at once; their states differ by nothing that matters.
+        with exclusive(self._workspace.folder):
+            self._live.save(self._workspace.state)
 
     def user_ids(self) -> list[str]:
         """List all users that any event names.
@@ -342,7 +352,29 @@ def load_engine(workspace: Workspace, version: str | None = None) -> Engine:
         RecsysError: The bundle, a plugin or the log cannot be used; the message says which and why.
     """
     bundle = BundleStore(workspace.bundles).open(version)
+    try:
+        return _restarted(workspace, bundle)
+    except CheckpointError as error:
+        _log.info("state_from_log", found=str(error))
     return make_engine(workspace, bundle, read_snapshot(workspace.log_config))
+
+
+def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
+    """Open a bundle on the state that a server left on disk, and the log's tail.
+
+    Returns:
+        The engine.
+
+    Raises:
+        CheckpointError: There is no such state, or it does not fit bundle and log.
+    """
+    profile = read_profile(bundle)
+    plan = load_capabilities(workspace.folder, workspace.config, profile).plan
+    live = restart_live_state(workspace.log_config, plan.aggregates, workspace.state)
+    scorer = read_scorer(bundle, workspace, live.state.items)
+    if not live.serves(scorer):
+        raise CheckpointError(workspace.state, "other event types", "those of the bundle")
+    return Engine(workspace, scorer, live)
 
 
 def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot) -> Engine:
@@ -353,4 +385,5 @@ def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot)
     """
     log = encode_log(snapshot, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, workspace, log.items)
-    return Engine(workspace, scorer, LiveState(log, snapshot, scorer))
+    aggregates = scorer.capabilities.plan.aggregates
+    return Engine(workspace, scorer, live_state_of(log, snapshot, aggregates))

@@ -29,13 +29,46 @@ class KnownEvents:
         self.n_events = 0
         for kind in KINDS:
             frame: pl.DataFrame = getattr(snapshot, kind)
-            ids = frame["event_id"].to_list()
-            self._hashes[kind] = np.sort(
-                np.fromiter((_hash(i) for i in ids), dtype=np.uint64, count=len(ids))
-            )
-            self.n_events += len(ids)
-            if ids:
+            self._hashes[kind] = np.sort(_hashed(frame["event_id"]))
+            self.n_events += frame.height
+            if frame.height:
                 self.last_visible_at = max(self.last_visible_at, int(frame["visible_at"][-1]))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Give what is known as arrays, for a saved state.
+
+        Returns:
+            By name.
+        """
+        found = {"last_visible_at": np.array([self.last_visible_at])}
+        for kind, hashes in self._hashes.items():
+            new = [value for k, value in self._new if k == kind]
+            found[kind] = np.sort(np.concatenate([hashes, np.array(new, dtype=np.uint64)]))
+        return found
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Know what `arrays` gave, and nothing else."""
+        self.last_visible_at = int(arrays["last_visible_at"][0])
+        self._hashes = {kind: arrays[kind] for kind in KINDS}
+        self._new = set()
+        self.n_events = sum(len(hashes) for hashes in self._hashes.values())
+
+    def are(self, ids: dict[Kind, pl.Series], newer: LogSnapshot) -> bool:
+        """Say whether the known events are these and some of those, no more and no less.
+
+        Args:
+            ids: Event ids by kind; all must be known.
+            newer: Events that may be known.
+
+        Returns:
+            False when the log has other events than what is known.
+        """
+        for kind, hashes in self._hashes.items():
+            older = np.unique(_hashed(ids[kind]))
+            also = np.intersect1d(_hashed(getattr(newer, kind)["event_id"]), hashes)
+            if len(np.setdiff1d(older, hashes)) or len(np.union1d(older, also)) != len(hashes):
+                return False
+        return True
 
     def seen(self, events: Sequence[Event]) -> list[bool]:
         """Say which events are known.
@@ -80,6 +113,10 @@ class KnownEvents:
                 self.last_visible_at = visible.visible_at
         self.n_events += len(new)
         return new
+
+
+def _hashed(ids: pl.Series) -> np.ndarray:
+    return np.fromiter((_hash(i) for i in ids.to_list()), dtype=np.uint64, count=len(ids))
 
 
 def _hash(event_id: str) -> int:

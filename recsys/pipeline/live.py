@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
-from recsys.events.snapshot import LogSnapshot
+from recsys.config import LogConfig
+from recsys.errors import CheckpointError
+from recsys.events.replay import visible_events
+from recsys.events.snapshot import LogSnapshot, read_tail, snapshot_of
 from recsys.features.actions import EncodedLog, EventTypes
+from recsys.features.checkpoint import load_state, save_state
 from recsys.features.growable import Growable
 from recsys.features.online import OnlineState
+from recsys.features.vocabulary import Aggregate
 from recsys.pipeline.known import KnownEvents
 from recsys.pipeline.warming import RecentRequests
 from recsys.schema import Event, InteractionEvent, VisibleEvent
@@ -28,23 +34,44 @@ class LiveState:
     """The state of a log that goes on.
 
     Args:
-        log: The log so far.
-        snapshot: The same, with event ids.
-        scorer: Whose aggregates are kept.
+        state: Online state.
+        aggregates: What it keeps, by name.
+        known: Ids of the events in it.
+        requests: Some that were lately made.
+        acted_on: float64 (n_items,): how often each item was acted on.
     """
 
-    def __init__(self, log: EncodedLog, snapshot: LogSnapshot, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        state: OnlineState,
+        aggregates: Mapping[str, Aggregate],
+        *,
+        known: KnownEvents,
+        requests: RecentRequests,
+        acted_on: NDArray[np.float64],
+    ) -> None:
         #: Held by whoever reads or changes the state.
         self.lock = threading.RLock()
-        self._aggregates = dict(scorer.capabilities.plan.aggregates)
-        self._acted_on = _count(log)
-        self.state = OnlineState(log, tuple(self._aggregates.values()))
-        self._known = KnownEvents(snapshot)
+        self._aggregates = dict(aggregates)
+        self._acted_on = Growable(np.float64, 0.0)
+        self._acted_on.extend(acted_on)
+        self.state = state
+        self._known = known
         #: To try bundles on.
-        self.requests = RecentRequests(snapshot)
+        self.requests = requests
         self._journals: list[list[VisibleEvent]] = []
         # Weak: an activation that fails after loading leaves nobody else holding the copy.
         self._copies: weakref.WeakSet[LiveState] = weakref.WeakSet()
+
+    def save(self, folder: Path) -> None:
+        """Write the state to disk; events wait meanwhile.
+
+        Args:
+            folder: Replaced when everything is there.
+        """
+        with self.lock:
+            extra = {**self._known.arrays(), "acted_on": self._acted_on.rows}
+            save_state(self.state, tuple(self._aggregates.values()), folder, extra)
 
     @property
     def last_event_us(self) -> int:
@@ -136,8 +163,57 @@ class LiveState:
             np.add.at(self._acted_on.rows, self.state.items.rows(acted_on), 1.0)
 
 
-def _count(log: EncodedLog) -> Growable:
-    counts = Growable(np.float64, 0.0)
+def live_state_of(
+    log: EncodedLog, snapshot: LogSnapshot, aggregates: Mapping[str, Aggregate]
+) -> LiveState:
+    """Fold a log into a state.
+
+    Args:
+        log: The log so far.
+        snapshot: The same, with event ids.
+        aggregates: What is kept, by name.
+
+    Returns:
+        The state.
+    """
     acted_on = log.actions.items[log.actions.types != 0]
-    counts.extend(np.bincount(acted_on, minlength=len(log.items.ids)).astype(np.float64))
-    return counts
+    return LiveState(
+        OnlineState(log, tuple(aggregates.values())),
+        aggregates,
+        known=KnownEvents(snapshot),
+        requests=RecentRequests(snapshot),
+        acted_on=np.bincount(acted_on, minlength=len(log.items.ids)).astype(np.float64),
+    )
+
+
+def restart_live_state(
+    log: LogConfig, aggregates: Mapping[str, Aggregate], folder: Path
+) -> LiveState:
+    """Go on from a state on disk with what the log has gained since.
+
+    Args:
+        log: The log.
+        aggregates: What is kept, by name.
+        folder: What `LiveState.save` wrote.
+
+    Returns:
+        The state, equal to one that is folded from the whole log.
+
+    Raises:
+        CheckpointError: There is none that can be used, or the log has other events than it.
+    """
+    state, extra = load_state(tuple(aggregates.values()), folder)
+    known = KnownEvents(snapshot_of([]))
+    known.restore(extra)
+    found = read_tail(log, known.last_visible_at)
+    if not known.are(found.older, found.tail):
+        raise CheckpointError(folder, "other events than the log has", "those of the log")
+    live = LiveState(
+        state,
+        aggregates,
+        known=known,
+        requests=RecentRequests(found.tail),
+        acted_on=extra["acted_on"],
+    )
+    live.apply(list(visible_events(found.tail)))
+    return live

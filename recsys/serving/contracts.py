@@ -45,6 +45,10 @@ class RankingEngine(Protocol):
         """Answer the latest requests of the log for nobody, and say what answers lacked."""
         ...
 
+    def save_state(self) -> None:
+        """Write the online state to disk, so that the next start is quick."""
+        ...
+
     def catch_up(self) -> None:
         """Take in items that the state has gained while other engines answered."""
         ...

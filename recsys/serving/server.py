@@ -156,6 +156,11 @@ class RunningServer:
         self._stopped.set()
         self._server.stop(self._drain_s).wait()
         self._commit.close()
+        try:
+            self._switch.engine.save_state()
+        except OSError as error:
+            # The next start reads the log instead.
+            _log.warning("state_not_saved", found=type(error).__name__)
         if self._feature_log is not None:
             self._feature_log.close()
         if self._shadow is not None:

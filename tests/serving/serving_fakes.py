@@ -99,6 +99,9 @@ class FakeEngine:
             warnings=[f"{name} is {value!r}" for name, value in query.context.items()],
         )
 
+    def save_state(self):
+        self.saved = True
+
     def warm_up(self):
         self.n_warmed += 1
         if self.model_version.startswith("cold"):

@@ -1,0 +1,92 @@
+"""An engine that starts from a saved state and the log's tail is one that reads the whole log."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.events.spool import SpoolWriter, spool_folder
+from recsys.pipeline import engine as engines
+from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.requests import RankQuery
+from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
+from recsys.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def workspace(plain_workspace, tmp_path) -> Workspace:
+    shutil.copytree(plain_workspace.folder, tmp_path / "w")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+        return open_workspace(tmp_path / "w")
+
+
+def scores(engine: Engine) -> list[float]:
+    as_of = engine.now("log") + 1_000_000
+    found = []
+    for user in ("user1", "user2", "somebody new", ""):
+        ranked = engine.rank(RankQuery(user, engine.item_ids()[:30], as_of))
+        found += [*ranked.scores, *map(hash, ranked.item_ids)]
+    return found
+
+
+def write(workspace: Workspace, events: list[VisibleEvent]) -> None:
+    writer = SpoolWriter(spool_folder(workspace.log_config))
+    writer.append(events)
+    writer.sync()
+    writer.close()
+
+
+def news(engine: Engine) -> list[VisibleEvent]:
+    now = engine.last_event_us + 1_000_000
+    return [
+        VisibleEvent(ItemEvent("v-new", now, "item-new", {"title": "new", "tags": ["x"]}), now),
+        VisibleEvent(ImpressionEvent("s", now + 1, "user1", ["item1", "item-new"]), now + 1),
+        VisibleEvent(InteractionEvent("c", now + 2, "user1", "item-new", "click", "s"), now + 2),
+    ]
+
+
+def only_from_disk(monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(engines, "read_snapshot", refuse)
+
+
+def test_a_restart_reads_the_tail_alone_and_ranks_as_before(workspace, monkeypatch) -> None:
+    before = load_engine(workspace)
+    before.save_state()
+    events = news(before)
+    write(workspace, events)
+    whole = engines.make_engine(
+        workspace,
+        engines.BundleStore(workspace.bundles).open(None),
+        engines.read_snapshot(workspace.log_config),
+    )
+    only_from_disk(monkeypatch)
+    restarted = load_engine(workspace)
+    np.testing.assert_array_equal(scores(restarted), scores(whole))
+    assert restarted.seen([event.event for event in events]) == [True, True, True]
+    restarted.apply(events)
+    np.testing.assert_array_equal(scores(restarted), scores(whole))
+
+
+def test_an_event_that_was_imported_into_the_past_is_not_missed(workspace, monkeypatch) -> None:
+    load_engine(workspace).save_state()
+    write(workspace, [VisibleEvent(InteractionEvent("old", 5, "user1", "item1", "click"), 5)])
+    assert load_engine(workspace).seen([InteractionEvent("old", 5, "u", "i", "click")]) == [True]
+    only_from_disk(monkeypatch)
+    with pytest.raises(AssertionError):
+        load_engine(workspace)
+
+
+def test_a_damaged_state_is_passed_over(workspace) -> None:
+    engine = load_engine(workspace)
+    engine.save_state()
+    expected = scores(engine)
+    path = Path(workspace.state) / "state.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    np.testing.assert_array_equal(scores(load_engine(workspace)), expected)

@@ -27,6 +27,7 @@ CODES: Final[dict[type[errors.RecsysError], grpc.StatusCode]] = {
     errors.UnknownModelError: grpc.StatusCode.NOT_FOUND,
     errors.BundleError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.PluginError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CheckpointError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EncoderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WorkspaceError: grpc.StatusCode.FAILED_PRECONDITION,

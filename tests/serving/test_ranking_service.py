@@ -173,7 +173,7 @@ def test_a_stream_outlives_a_request_that_breaks_the_engine():
 def test_an_over_long_name_in_a_bad_request_still_gets_a_whole_answer(stub):
     error = refused(stub.Rank, RankRequest(item_ids=["i"], context={"n" * 50_000: None}))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert field_violations(error)[0][0].startswith("context.nnn")
+    assert field_violations(error)[0][0] == "context"
 
 
 class Hold:

@@ -192,6 +192,8 @@ def test_all_stop_in_peace_and_the_port_is_free_again(served):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     host, _, port = address.rpartition(":")
     with socket.socket() as free:
+        # Connections that have ended may linger; nobody may listen.
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind((host, int(port)))
 
 

@@ -119,12 +119,15 @@ def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> Sequence[F
 
 
 @_hookspec
-def recsys_feature_models(config: Config, profile: LogProfile) -> Sequence[FeatureModel]:
+def recsys_feature_models(
+    config: Config, profile: LogProfile, settings: dict[str, Any]
+) -> Sequence[FeatureModel]:
     """Offer features that must be fitted before they can be computed.
 
     Args:
         config: The whole configuration.
         profile: The log that they will be fitted on.
+        settings: The plugin's own table of the configuration.
 
     Returns:
         Feature models.

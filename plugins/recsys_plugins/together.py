@@ -1,0 +1,273 @@
+"""What goes together: items that people act on after, or at once with, the user's last ones.
+
+A feature model of counted pairs (recsys/retrieval/cooccurrence.py), and a candidate source that
+proposes what goes best with the user's last items.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.config import Section, parse_settings
+from recsys.features.models import (
+    FeatureModel,
+    FittedFeatureModel,
+    FitView,
+    ItemSource,
+    ScoringBatch,
+)
+from recsys.features.vocabulary import ANY_INTERACTION, Aggregate, Feature, last_items
+from recsys.hookspecs import CandidateSource, SourceView, hookimpl
+from recsys.retrieval.cooccurrence import (
+    Neighbours,
+    Pairs,
+    add_pairs,
+    count_pairs,
+    neighbours,
+    no_pairs,
+    score,
+)
+
+_NAME = "together"
+_DESCRIPTIONS = {
+    "together_mean": "how well the item goes with all that the user acted on last",
+    "together_best": "how well it goes with the one of them that it goes with best",
+    "together_newest": "how well it goes with the newest of them",
+}
+_LAST = "together_last_items"
+
+
+class Settings(Section):
+    """The table `[settings.together]`."""
+
+    last: int = Field(default=30, ge=1, le=200, description="items of a user's past that count")
+    neighbours: int = Field(default=200, ge=1, description="kept of each item")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a fit goes on from.
+
+    Args:
+        pairs: Counts of item codes.
+        n_requests: Requests that were counted, from the oldest on.
+    """
+
+    pairs: Pairs
+    n_requests: int
+
+
+class FittedTogether:
+    """Similar items of items; what came after the fit is unknown to it.
+
+    Args:
+        items: The catalogue.
+        ids: Items by code.
+        table: Neighbours by code.
+        counted: None for a model that was loaded.
+    """
+
+    columns: tuple[str, ...] = tuple(_DESCRIPTIONS)
+
+    def __init__(
+        self, items: ItemSource, ids: list[str], table: Neighbours, counted: Counted | None = None
+    ) -> None:
+        self.ids, self.counted = ids, counted
+        self._items, self._table = items, table
+        self._codes = {item_id: code for code, item_id in enumerate(ids)}
+        self._of_versions = np.zeros(0, dtype=np.int32)
+        self._growing = threading.Lock()
+        self.refresh()
+
+    def score(self, batch: ScoringBatch) -> NDArray[np.float32]:
+        """Score every candidate.
+
+        Returns:
+            float32 (n_candidates, 3), columns as in `columns`; NaN where the item, or all that the
+            user acted on last, was not acted on when this was fitted.
+        """
+        past = self._known(batch.histories[_LAST].versions)
+        return score(self._table, self._known(batch.versions), batch.offsets, past)
+
+    def proposals(self, versions: NDArray[np.int32], item_rows: NDArray[np.int32]) -> list[int]:
+        """List what goes with a user's last items.
+
+        Args:
+            versions: int32 (1, n): version rows of the last items.
+            item_rows: int32 (n_versions,): item row of each version row.
+
+        Returns:
+            Item rows, best first.
+        """
+        everything = np.arange(len(self.ids), dtype=np.int32)
+        offsets = np.array([0, len(everything)], dtype=np.int64)
+        means = score(self._table, everything, offsets, self._known(versions))[:, 0]
+        rows = np.full(len(everything), -1, dtype=np.int32)
+        of_versions = self._of_versions
+        known = np.flatnonzero(of_versions >= 0)
+        rows[of_versions[known]] = item_rows[known]
+        order = np.argsort(-means, kind="stable")
+        found = order[(means[order] > 0) & (rows[order] >= 0)]
+        return [int(row) for row in rows[found]]
+
+    def refresh(self) -> None:
+        """Look up the version rows that the catalogue has gained."""
+        with self._growing:
+            known = self._of_versions
+            added = range(len(known), len(self._items))
+            codes = [self._codes.get(self._items.item_id(version), -1) for version in added]
+            self._of_versions = np.concatenate([known, np.array(codes, dtype=np.int32)])
+
+    def save(self, folder: Path) -> None:
+        """Write ids and neighbours."""
+        (folder / "items.json").write_text(json.dumps(self.ids), encoding="utf-8")
+        table = self._table
+        np.savez(
+            folder / "neighbours.npz",
+            starts=table.starts,
+            items=table.items,
+            similarities=table.similarities,
+        )
+
+    def _known(self, versions: NDArray[np.int32]) -> NDArray[np.int32]:
+        return _look_up(self._of_versions, versions)
+
+
+def _look_up(codes: NDArray[np.int32], versions: NDArray[np.int32]) -> NDArray[np.int32]:
+    known = (versions >= 0) & (versions < len(codes))
+    if not known.any():
+        return np.full(versions.shape, -1, dtype=np.int32)
+    found: NDArray[np.int32] = codes[np.where(known, versions, 0)]
+    return np.where(known, found, np.int32(-1))
+
+
+class TogetherModel:
+    """Counts pairs forward in time: each fit adds the requests that the one before had not seen.
+
+    Args:
+        settings: How far to look back, and how many neighbours to keep.
+    """
+
+    name = _NAME
+    columns: tuple[str, ...] = tuple(_DESCRIPTIONS)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """Read a user's last items."""
+        return (last_items(_LAST, ANY_INTERACTION, n=self._settings.last),)
+
+    def unfitted(self, items: ItemSource) -> None:
+        """Offer nothing: there is nothing to say before anything was counted."""
+        del items
+
+    def fit(self, view: FitView, previous: FittedFeatureModel | None = None) -> FittedFeatureModel:
+        """Count the pairs of a span of time.
+
+        Args:
+            view: The span.
+            previous: A model of an earlier span that begins where this one does.
+
+        Returns:
+            The fitted model.
+        """
+        known = previous if isinstance(previous, FittedTogether) else None
+        counted = (known.counted if known else None) or Counted(no_pairs(), 0)
+        ids = list(known.ids) if known else []
+        batch, first = view.batch, counted.n_requests
+        low = int(batch.offsets[first])
+        chosen = low + np.flatnonzero(view.grades[low:] > 0)
+        offsets = np.searchsorted(chosen, batch.offsets[first:]).astype(np.int64)
+        past = batch.histories[_LAST].versions[first:]
+        codes = _give_codes(ids, view.items, batch.versions[chosen], past)
+        fresh = count_pairs(_look_up(codes, batch.versions[chosen]), offsets, _look_up(codes, past))
+        pairs = add_pairs(counted.pairs, fresh)
+        table = neighbours(pairs, len(ids), self._settings.neighbours)
+        return FittedTogether(view.items, ids, table, Counted(pairs, len(batch)))
+
+    def load(self, folder: Path, items: ItemSource) -> FittedFeatureModel:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The model's folder in a bundle.
+            items: The catalogue to score.
+
+        Returns:
+            The model.
+        """
+        ids = json.loads((folder / "items.json").read_text(encoding="utf-8"))
+        with np.load(folder / "neighbours.npz", allow_pickle=False) as arrays:
+            table = Neighbours(arrays["starts"], arrays["items"], arrays["similarities"])
+        return FittedTogether(items, ids, table)
+
+
+def _give_codes(
+    ids: list[str], items: ItemSource, *versions: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Give a code to every item that has none, appending to `ids`.
+
+    Returns:
+        int32 (n_versions,): code of each version row; -1 where no item needs one.
+    """
+    given = {item_id: code for code, item_id in enumerate(ids)}
+    codes = np.full(len(items), -1, dtype=np.int32)
+    needed = np.unique(np.concatenate([rows.ravel() for rows in versions]))
+    for version in needed[needed >= 0].tolist():
+        item_id = items.item_id(version)
+        code = given.setdefault(item_id, len(ids))
+        if code == len(ids):
+            ids.append(item_id)
+        codes[version] = code
+    return codes
+
+
+class GoesTogether:
+    """Candidate source: what people act on after what the user acted on last."""
+
+    name = _NAME
+
+    def __init__(self, model: TogetherModel) -> None:
+        self._model = model
+
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """Read a user's last items."""
+        return self._model.aggregates()
+
+    def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
+        """Propose the n items that go best with the user's last ones."""
+        model = view.models.get(_NAME)
+        rows: list[int] = []
+        if isinstance(model, FittedTogether):
+            rows = model.proposals(view.histories[_LAST].versions, view.item_rows)
+        return np.array(rows[:n], dtype=np.int32)
+
+
+@hookimpl
+def recsys_feature_models(settings: dict[str, Any]) -> list[FeatureModel]:
+    """Offer the model."""
+    return [TogetherModel(parse_settings(Settings, settings))]
+
+
+@hookimpl
+def recsys_features() -> list[Feature]:
+    """Offer its columns."""
+    return [
+        Feature(name=name, expr=pl.col(name), description=description)
+        for name, description in _DESCRIPTIONS.items()
+    ]
+
+
+@hookimpl
+def recsys_candidate_sources(settings: dict[str, Any]) -> list[CandidateSource]:
+    """Offer the source."""
+    return [GoesTogether(TogetherModel(parse_settings(Settings, settings)))]

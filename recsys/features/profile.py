@@ -84,6 +84,20 @@ class LogProfile:
     n_impressions: int = 0
     span_s: float = 0.0
 
+    def request_text(self, names: Iterable[str]) -> str:
+        """Find a text attribute of requests, or else of users, by its usual names.
+
+        Returns:
+            `context.NAME` or `user.NAME`; empty where the log has none of them.
+        """
+        found = [
+            f"{scope}.{name}"
+            for scope, attributes in (("context", self.context), ("user", self.users))
+            for name in names
+            if name in attributes and attributes[name].kind == "string"
+        ]
+        return found[0] if found else ""
+
 
 def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
     """Describe a log.

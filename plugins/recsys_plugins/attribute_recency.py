@@ -12,12 +12,15 @@ from recsys.features.vocabulary import Aggregate, Feature, since_last
 from recsys.hookspecs import hookimpl
 
 _MOST = 2
+#: What was done minutes ago is no recency; the times of such a log may well be made up.
+_MIN_SPAN_S = 2 * 86_400.0
 
 
 class Settings(Section):
     """The table `[settings.attribute_recency]`.
 
-    `attributes` of items; left out: of those whose values come back the two with the fewest.
+    `attributes` of items; left out: of those whose values come back the two with the fewest, where
+    the log spans two days.
     """
 
     attributes: tuple[str, ...] | None = None
@@ -49,5 +52,7 @@ def _chosen(profile: LogProfile, settings: dict[str, Any]) -> list[str]:
     named = parse_settings(Settings, settings).attributes
     if named is not None:
         return [name for name in named if name in profile.items]
+    if profile.span_s < _MIN_SPAN_S:
+        return []
     found = [name for name, attribute in profile.items.items() if attribute.categorical]
     return sorted(found, key=lambda name: profile.items[name].n_distinct)[:_MOST]

@@ -15,17 +15,19 @@ from recsys.schema import IMPRESSION
 
 
 class Settings(Section):
-    """The table `[settings.fatigue]`."""
+    """The table `[settings.fatigue]`; on a log shorter than `min_span_s` nothing is offered."""
 
     half_life_s: float = Field(default=86_400.0, gt=0)
+    min_span_s: float = Field(default=2 * 86_400.0, ge=0)
 
 
 @hookimpl
 def recsys_aggregates(profile: LogProfile, settings: dict[str, Any]) -> list[Aggregate]:
     """Count shows of this very item to this very user; a log without impressions has none."""
-    if not profile.n_impressions:
+    chosen = parse_settings(Settings, settings)
+    if not profile.n_impressions or profile.span_s < chosen.min_span_s:
         return []
-    half_life_s = parse_settings(Settings, settings).half_life_s
+    half_life_s = chosen.half_life_s
     return [
         count("user_item_shows", IMPRESSION, by="user*item"),
         count("user_item_actions", "*", by="user*item"),
@@ -37,8 +39,7 @@ def recsys_aggregates(profile: LogProfile, settings: dict[str, Any]) -> list[Agg
 @hookimpl
 def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> list[Feature]:
     """Offer them; an item that the user never saw is novel: no shows, and no time since."""
-    parse_settings(Settings, settings)
-    if not profile.n_impressions:
+    if not recsys_aggregates(profile, settings):
         return []
     unacted = pl.col("user_item_shows") - pl.col("user_item_actions")
     return [

@@ -23,8 +23,8 @@ _PRICES = re.compile(r"(^|_)(price|cost|amount|fee)($|_)")
 class Settings(Section):
     """The table `[settings.list_rank]`.
 
-    `columns` are ranked: item attributes (`item.price`), or `item_actions`; left out: popularity,
-    and every number of items that is named like a price.
+    `columns` are ranked: item attributes (`item.price`), or `item_actions`; left out: every number
+    of items that is named like a price.
     """
 
     columns: tuple[str, ...] | None = None
@@ -55,7 +55,7 @@ def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> list[Featu
 
 def _defaults(profile: LogProfile) -> tuple[str, ...]:
     prices = [n for n, a in profile.items.items() if a.kind == "number" and _PRICES.search(n)]
-    return ("item_actions", *(f"item.{name}" for name in prices))
+    return tuple(f"item.{name}" for name in prices)
 
 
 def _percentile(column: pl.Expr) -> pl.Expr:

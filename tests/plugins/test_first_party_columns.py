@@ -81,7 +81,9 @@ def test_lists_of_another_length_have_no_distance_and_break_nothing() -> None:
 
 
 def test_ranks_are_within_the_list_from_lowest_to_highest(events) -> None:
-    slates, dataset, found, plan = columns(list_rank, events)
+    assert set(columns(list_rank, events)[2]) == {"list_rank_price"}
+    settings = {"columns": ["item_actions", "item.price"]}
+    slates, dataset, found, plan = columns(list_rank, events, settings)
     assert set(found) == {"list_rank_actions", "list_rank_price"}
     assert all(feature.listwise for feature in plan.features)
     first = slice(0, int(slates.offsets[1]))

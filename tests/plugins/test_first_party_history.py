@@ -8,9 +8,12 @@ from plugin_world import columns, rich_world
 from recsys_plugins import attribute_recency, fatigue, rates, sessions, windows
 from recsys_plugins.windows import window_label
 
-from recsys.features.profile import LogProfile
+from recsys.config import Config
+from recsys.events.snapshot import snapshot_of
+from recsys.features.profile import LogProfile, profile_log
 from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
+from recsys.training.dataset import make_dataset
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,15 @@ def test_fatigue_grows_with_shows_in_vain_and_is_nothing_for_the_novel(events) -
 def test_a_log_without_impressions_has_no_fatigue() -> None:
     assert fatigue.recsys_aggregates(LogProfile(), {}) == []
     assert fatigue.recsys_features(LogProfile(), {}) == []
+
+
+def test_a_log_of_minutes_has_neither_fatigue_nor_recency_by_attribute(world) -> None:
+    snapshot = snapshot_of(world.events)
+    profile = profile_log(snapshot, make_dataset(snapshot, Config()).log)
+    assert fatigue.recsys_features(profile, {}) == []
+    assert len(fatigue.recsys_features(profile, {"min_span_s": 0})) == 3
+    assert attribute_recency.recsys_features(profile, {}) == []
+    assert len(attribute_recency.recsys_features(profile, {"attributes": ["tags"]})) == 1
 
 
 def test_windows_suit_the_length_of_the_log(events) -> None:

@@ -177,6 +177,7 @@ class _Past:
             items=log.items.rows([item for request in batch for item in request.item_ids]),
             offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             context=[request.context for request in batch],
+            sessions=[request.session_id for request in batch],
         )
         plan = self.scorer.plan.only(features)
         models = {n: m for n, m in self.scorer.contents.models.items() if n in plan.models}

@@ -77,7 +77,13 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
     if not filters or not len(found.rows):
         return
     context = request.context[0] if request.context else None
-    slates = one_slate(int(request.users[0]), int(request.as_of[0]), found.rows, context)
+    slates = one_slate(
+        int(request.users[0]),
+        int(request.as_of[0]),
+        found.rows,
+        context,
+        session_id=request.sessions[0] if request.sessions else "",
+    )
     plan = scorer.capabilities.plan
     try:
         kept = plan.keep_mask([f.keep for f in filters], slates, state)

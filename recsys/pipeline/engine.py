@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -143,7 +142,7 @@ class Engine:
         with self._live.lock:
             since = observer.stage("wait", since)
             rows = self._live.state.items.rows(item_ids)
-            slates = self._slates(query.user_id, query.as_of, rows, query.context)
+            slates = self._slates(query, rows)
             since = observer.stage("rows", since)
             table = self._cascade.table(slates, query.answer_by, observer)
             self._record(query, slates, item_ids, table)
@@ -173,9 +172,9 @@ class Engine:
         with self._live.lock:
             since = observer.stage("wait", since)
             nothing = np.zeros(0, dtype=np.int32)
-            request = self._slates(query.user_id, query.as_of, nothing, query.context)
+            request = self._slates(query, nothing)
             found = find_candidates(self._scorer, self._live.state, request, query)
-            slates = self._slates(query.user_id, query.as_of, found.rows, query.context)
+            slates = self._slates(query, found.rows)
             observer.stage("candidates", since)
             table = self._cascade.table(slates, query.answer_by, observer)
             item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
@@ -280,13 +279,12 @@ class Engine:
         successor.record_features(self._feature_log)
         return successor
 
-    def _slates(
-        self, user_id: str, as_of: int, rows: NDArray[np.int32], context: dict[str, Any]
-    ) -> Slates:
+    def _slates(self, query: RankQuery | RecommendQuery, rows: NDArray[np.int32]) -> Slates:
         # An event that was acknowledged must be seen by the next request, also when both carry the
         # same microsecond: the past is what is strictly before.
-        instant = max(as_of, self._live.last_event_us + 1)
-        return one_slate(self._live.state.users.row(user_id), instant, rows, context)
+        instant = max(query.as_of, self._live.last_event_us + 1)
+        user = self._live.state.users.row(query.user_id)
+        return one_slate(user, instant, rows, query.context, session_id=query.session_id)
 
     def _record(
         self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table
@@ -304,6 +302,7 @@ class Engine:
             plugins=fingerprint(self._scorer.capabilities.plugins),
             is_degraded=bool(table.warnings),
             context=query.context,
+            session_id=query.session_id,
             item_ids=item_ids,
             features=table.ranker.feature_names,
             matrix=table.matrix,

@@ -43,6 +43,7 @@ _SCHEMA: Final[dict[str, pl.DataType]] = {
     "plugins": pl.String(),
     "is_degraded": pl.Boolean(),
     "context": pl.String(),
+    "session_id": pl.String(),
     "item_ids": pl.List(pl.String()),
     "features": pl.List(pl.String()),
     "values": pl.List(pl.Float32()),
@@ -66,6 +67,7 @@ class ServedRequest:
         plugins: `fingerprint` of the plugins that computed the columns.
         is_degraded: A plugin had failed, so columns are missing that should not be.
         context: Request attributes.
+        session_id: The visit; empty: that of the user.
         item_ids: Candidates.
         features: Columns.
         matrix: float32 (n_candidates, n_features): NaN is missing.
@@ -80,6 +82,7 @@ class ServedRequest:
     plugins: str
     is_degraded: bool
     context: Attributes
+    session_id: str
     item_ids: list[str]
     features: tuple[str, ...]
     matrix: NDArray[np.float32]

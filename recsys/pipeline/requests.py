@@ -23,6 +23,7 @@ class RankQuery:
         top_k: How many to return; 0: all.
         explain_top_k: How many of them to explain.
         exclude_item_ids: Never returned.
+        session_id: The visit, as in the events; empty: that of the user.
         as_of: Instant in microseconds whose past may be seen.
         answer_by: When the answer must be there, as `time.monotonic` counts; parts for which there
             is too little time are left out.
@@ -36,6 +37,7 @@ class RankQuery:
     top_k: int = 0
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
+    session_id: str = ""
     answer_by: float = math.inf
 
 
@@ -54,6 +56,7 @@ class RecommendQuery:
     top_k: int = 20
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
+    session_id: str = ""
     answer_by: float = math.inf
 
 
@@ -138,7 +141,12 @@ def check_recommend(query: RecommendQuery) -> None:
 
 def _common_violations(query: RankQuery | RecommendQuery) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for name, value in (("request_id", query.request_id), ("user_id", query.user_id)):
+    texts = {
+        "request_id": query.request_id,
+        "user_id": query.user_id,
+        "session_id": query.session_id,
+    }
+    for name, value in texts.items():
         if len(value) > MAX_ID_LENGTH:
             found.append((name, f"has {len(value)} characters; expected at most {MAX_ID_LENGTH}"))
     for name, number in (("top_k", query.top_k), ("explain_top_k", query.explain_top_k)):

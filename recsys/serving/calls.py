@@ -112,6 +112,7 @@ class RankOptions(TypedDict, total=False):
         top_k: How many items to return; 0: all, or the default of `recommend`.
         explain_top_k: How many of them to explain.
         exclude_item_ids: Never returned.
+        session_id: The visit, as in the events.
     """
 
     request_id: str
@@ -119,6 +120,7 @@ class RankOptions(TypedDict, total=False):
     top_k: int
     explain_top_k: int
     exclude_item_ids: Sequence[str]
+    session_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def set_options(
     request.top_k = options.get("top_k", 0)
     request.explain_top_k = options.get("explain_top_k", 0)
     request.exclude_item_ids.extend(options.get("exclude_item_ids", ()))
+    request.session_id = options.get("session_id", "")
     if "context" in options:
         request.context.CopyFrom(struct_of(options["context"]))
 

@@ -40,6 +40,7 @@ def rank_query_of(
         top_k=request.top_k,
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
+        session_id=request.session_id,
         answer_by=answer_by,
     )
 
@@ -65,6 +66,7 @@ def recommend_query_of(
         top_k=request.top_k,
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
+        session_id=request.session_id,
         answer_by=answer_by,
     )
 

@@ -90,3 +90,14 @@ def test_a_damaged_state_is_passed_over(workspace) -> None:
     path = Path(workspace.state) / "state.npz"
     path.write_bytes(path.read_bytes()[:-100])
     np.testing.assert_array_equal(scores(load_engine(workspace)), expected)
+
+
+def test_the_visit_of_a_request_is_the_one_that_it_names(workspace) -> None:
+    engine = load_engine(workspace)
+    now = engine.last_event_us + 1
+    click = InteractionEvent("s1", now, "user1", "item1", "click", session_id="visit-1")
+    engine.apply([VisibleEvent(click, now)])
+    query = RankQuery("user2", ["item1"], now + 1, session_id="visit-1")
+    slates = engine._slates(query, np.zeros(1, dtype=np.int32))
+    visitors = engine._live.state.visitors
+    assert visitors.find(slates.sessions[0], int(slates.users[0])) == visitors.find("visit-1", -1)

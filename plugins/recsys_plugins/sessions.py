@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature, count, distinct, since_first, since_last
 from recsys.hookspecs import hookimpl
 from recsys.schema import IMPRESSION, SESSION
 
+#: In a log of minutes everybody comes once: sessions repeat what is known of users.
+_MIN_SPAN_S = 2 * 86_400.0
 _DESCRIPTIONS = {
     "session_actions": "actions of the running session",
     "session_items": "different items acted on in it",
@@ -19,8 +22,10 @@ _DESCRIPTIONS = {
 
 
 @hookimpl
-def recsys_aggregates() -> list[Aggregate]:
-    """Count within the session, and sessions."""
+def recsys_aggregates(profile: LogProfile) -> list[Aggregate]:
+    """Count within the session, and sessions, where the log spans two days."""
+    if profile.span_s < _MIN_SPAN_S:
+        return []
     return [
         count("session_actions", "*", by="session"),
         distinct("session_items", "*", by="session"),
@@ -32,8 +37,10 @@ def recsys_aggregates() -> list[Aggregate]:
 
 
 @hookimpl
-def recsys_features() -> list[Feature]:
+def recsys_features(profile: LogProfile) -> list[Feature]:
     """Offer them."""
+    if profile.span_s < _MIN_SPAN_S:
+        return []
     return [
         Feature(name=name, expr=pl.col(name), description=text)
         for name, text in _DESCRIPTIONS.items()

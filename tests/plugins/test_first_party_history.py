@@ -49,6 +49,7 @@ def test_a_log_of_minutes_has_neither_fatigue_nor_recency_by_attribute(world) ->
     assert fatigue.recsys_features(profile, {}) == []
     assert len(fatigue.recsys_features(profile, {"min_span_s": 0})) == 3
     assert attribute_recency.recsys_features(profile, {}) == []
+    assert sessions.recsys_features(profile) == []
     assert len(attribute_recency.recsys_features(profile, {"attributes": ["tags"]})) == 1
 
 

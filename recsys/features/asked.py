@@ -61,7 +61,7 @@ def ask(
         owners = request_owners(key, slates, sources, user_versions, sessions)
     if not key.item:
         return KeyReads(one_each(owners, np.zeros(len(slates), dtype=np.int32)), len(slates))
-    spread = np.ascontiguousarray(slates.spread(owners)).astype(np.int32, copy=False)
+    spread = slates.spread(owners).astype(np.int32, copy=False)
     pairs = candidate_pairs(key, sources.items, item_rows, item_rows, spread)
     return KeyReads(pairs, len(slates.items))
 

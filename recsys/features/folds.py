@@ -357,8 +357,36 @@ def read_all(
         reduce: How several values become one.
         out: float64 (n_candidates,), written.
     """
+    if state.code == COUNT or state.code == SUM or state.code == DISTINCT:
+        _read_sums(state.numbers, slots, starts, reduce, out)
+        return
     for c in range(len(out)):
         out[c] = _read_reduced(state, slots, starts[c], starts[c + 1], as_of[owners[c]], reduce)
+
+
+@compiled
+def _read_sums(
+    numbers: NDArray[Any],
+    slots: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    reduce: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Do what `_read_reduced` does, of folds that are never missing: a few times as fast."""
+    for c in range(len(out)):
+        first, stop = starts[c], starts[c + 1]
+        result = np.nan
+        for k in range(first, stop):
+            value = float(numbers[slots[k], 0]) if slots[k] >= 0 else 0.0
+            if k == first:
+                result = value
+            elif reduce == _MAX:
+                result = max(result, value)
+            elif reduce == _MIN:
+                result = min(result, value)
+            else:
+                result += value
+        out[c] = result / (stop - first) if reduce == _MEAN and stop - first > 1 else result
 
 
 @compiled

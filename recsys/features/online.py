@@ -223,9 +223,10 @@ class OnlineState:
 
     def _read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         memo, state = self._memo.of(slates), self._keys[aggregate.by]
-        found: NDArray[np.float64] | None = memo.get(aggregate)
+        # By identity, which the note itself keeps alive: hashing all fields costs more than a read.
+        found: tuple[Aggregate, NDArray[np.float64]] | None = memo.get(id(aggregate))
         if found is not None:
-            return found
+            return found[1]
         reads = memo.get(aggregate.by)
         if reads is None:
             key = state.key
@@ -244,7 +245,7 @@ class OnlineState:
         values = state.cells(aggregate).read(reads, slates.as_of, aggregate.reduce)
         if reads.per_request:
             values = slates.spread(values).astype(np.float64, copy=False)
-        memo[aggregate] = values
+        memo[id(aggregate)] = (aggregate, values)
         return values
 
     def _sessions(self, slates: Slates) -> NDArray[np.int32]:

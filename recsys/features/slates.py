@@ -48,6 +48,8 @@ class Slates:
             An array (n_candidates, ...).
         """
         if len(self) == 1:
+            if values.ndim == 1:
+                return np.full(len(self.items), values[0], dtype=values.dtype)
             return np.broadcast_to(values[0], (len(self.items), *values.shape[1:]))
         return np.repeat(values, self.sizes, axis=0)
 

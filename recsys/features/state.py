@@ -125,12 +125,12 @@ class KeyState:
             slots = pairs.codes if self.key.item else pairs.owners
             slots = np.where(slots < self._n_slots, slots, np.int32(-1))
         per_request = not self.key.item
-        owners = (
-            np.arange(len(slates))
-            if per_request
-            else np.repeat(np.arange(len(slates)), slates.sizes)
-        )
-        return KeyedReads(slots, pairs.starts, owners.astype(np.int32), per_request)
+        if len(slates) == 1:
+            owners = np.zeros(1 if per_request else len(slates.items), dtype=np.int32)
+        else:
+            requests = np.arange(len(slates), dtype=np.int32)
+            owners = requests if per_request else np.repeat(requests, slates.sizes)
+        return KeyedReads(slots, pairs.starts, owners, per_request)
 
     def add(self, batch: Batch, sources: Sources) -> None:
         """Fold events in."""

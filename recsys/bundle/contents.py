@@ -3,7 +3,7 @@
 profile.json          the log that plugins were asked about
 split.json            where training ended, in time
 ranker.txt            LightGBM, all columns
-fallback.txt          LightGBM, without the columns of feature models
+fallback.txt          LightGBM, without the columns of the text model
 importance.json       what each column is worth to the ranker
 models/NAME/...       whatever the feature model NAME saved
 """
@@ -59,7 +59,7 @@ class Contents:
         profile: The log.
         split: Where training ended.
         ranker: Over all features of the plan.
-        fallback: Over those that need no feature model.
+        fallback: Over those that need no text model.
         models: Fitted feature models by name.
     """
 
@@ -135,7 +135,7 @@ def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> 
     models = {
         name: model.load(bundle.path / MODELS / name, items) for name, model in plan.models.items()
     }
-    fallback_names = plan.without_models().names
+    fallback_names = plan.without_text().names
     contents = Contents(
         profile=profile,
         split=read_json(bundle.path / SPLIT, SplitTimes),

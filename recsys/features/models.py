@@ -118,7 +118,11 @@ class FittedFeatureModel(Protocol):
 
 
 class FeatureModel(Protocol):
-    """A recipe for a feature model; stateless."""
+    """A recipe for a feature model; stateless.
+
+    A model that reads items as text says so by an attribute `of_text = True`: rankings without text
+    are compared with it, and a request that has no time for models is ranked without it.
+    """
 
     name: str
     columns: tuple[str, ...]

@@ -84,9 +84,21 @@ class FeaturePlan:
         Returns:
             The smaller plan.
         """
-        columns = {column for model in self.models.values() for column in model.columns}
+        return self._without(self.models)
+
+    def without_text(self) -> FeaturePlan:
+        """Leave out the models that read items as text, and what is made of their columns.
+
+        Returns:
+            The smaller plan; other feature models stay.
+        """
+        return self._without({n: m for n, m in self.models.items() if getattr(m, "of_text", False)})
+
+    def _without(self, models: Mapping[str, FeatureModel]) -> FeaturePlan:
+        columns = {column for model in models.values() for column in model.columns}
         kept = [f for f in self.features if columns.isdisjoint(f.expr.meta.root_names())]
-        return FeaturePlan(self.profile, tuple(kept), self.owners, self.aggregates, {})
+        others = {name: model for name, model in self.models.items() if name not in models}
+        return FeaturePlan(self.profile, tuple(kept), self.owners, self.aggregates, others)
 
     def only(self, names: Sequence[str]) -> FeaturePlan:
         """Choose features, with the feature models that they need.

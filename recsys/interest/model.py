@@ -21,6 +21,7 @@ class TextInterestModel:
     """
 
     name = "text_interest"
+    of_text = True
     columns: tuple[str, ...] = COLUMNS
 
     def __init__(self, config: InterestConfig) -> None:

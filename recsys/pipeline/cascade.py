@@ -92,7 +92,7 @@ class Cascade:
         self._live = live
         self._contents = scorer.contents
         self._whole = _parts(scorer.plan, scorer.contents.models)
-        self._plain = _parts(scorer.plan.without_models(), {})
+        self._plain = _parts(scorer.plan.without_text(), {})
         self._guard = Guard()
         self._paces = {name: Pace() for name in ("models", "features", "ranker", "fallback")}
 

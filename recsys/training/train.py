@@ -168,7 +168,7 @@ def _fit_rankers(
     matrix = store.backfill(plan, dataset.reader, stack.scores, progress).matrix
     rankers: list[Ranker] = []
     metrics: dict[str, float] = {}
-    for name, names in (("full", plan.names), ("without_text", plan.without_models().names)):
+    for name, names in (("full", plan.names), ("without_text", plan.without_text().names)):
         places = [plan.names.index(feature) for feature in names]
         rows = ranking_rows(seen, matrix[:, places], names)
         ranker, found = fit_ranker(rows, split, config, _titled(progress, name))

@@ -15,6 +15,8 @@ from recsys.events.spool import read_spool, spool_folder
 from recsys.schema import VisibleEvent
 
 _WAIT_S: Final = 30.0
+#: Events of each table that stand for what lately happened.
+_LATEST: Final = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,12 @@ class LogTail:
     Args:
         tail: Events that became visible at or after the instant.
         older: Event ids of all others, by table.
+        latest: The last few hundred events of each table, whenever they became visible.
     """
 
     tail: LogSnapshot
     older: dict[Kind, pl.Series]
+    latest: LogSnapshot
 
 
 def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> LogTail:
@@ -133,11 +137,13 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
 
     spooled = event_frames(read_spool(spool_folder(config)))
     stored, older = {kind: frame.clear() for kind, frame in spooled.items()}, {}
+    latest = dict(stored)
     ids = {kind: pl.Series("event_id", [], dtype=pl.String) for kind in KINDS}
     if Path(config.path).exists():
         with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
             for kind in KINDS:
                 stored[kind] = warehouse.read(kind, since_us - 1)
+                latest[kind] = warehouse.read_last(kind, _LATEST)
                 sql = f"SELECT event_id FROM {kind} WHERE visible_at < ?"
                 ids[kind] = warehouse.query(sql, [since_us])["event_id"]
     recent = pl.col("visible_at") >= since_us
@@ -145,7 +151,8 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
         before = frame.filter(~recent)["event_id"].cast(pl.String)
         older[kind] = ids[kind].append(before).unique()
     tail = {k: _first(stored[k].vstack(spooled[k].filter(recent))) for k in KINDS}
-    return LogTail(_snapshot(tail), older)
+    newest = {k: _first(latest[k].vstack(spooled[k])) for k in KINDS}
+    return LogTail(_snapshot(tail), older, _snapshot(newest))
 
 
 def first_visible(frame: pl.DataFrame) -> pl.DataFrame:

@@ -139,12 +139,21 @@ class Warehouse:
         Raises:
             LogError: The file is damaged.
         """
-        columns = ", ".join(
-            f"{name}::VARCHAR AS {name}" if dtype == pl.String() else name
-            for name, dtype in SCHEMAS[kind].items()
-        )
+        columns = _columns(kind)
         where, parameters = ("", []) if after_us is None else (" WHERE visible_at > ?", [after_us])
         return self.query(f"SELECT {columns} FROM {kind}{where}", parameters).cast(SCHEMAS[kind])
+
+    def read_last(self, kind: Kind, n: int) -> pl.DataFrame:
+        """Copy the rows of a table that became visible last.
+
+        Returns:
+            At most n rows with the columns of `SCHEMAS`, in no particular order.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        order = "ORDER BY visible_at DESC, event_id DESC LIMIT ?"
+        return self.query(f"SELECT {_columns(kind)} FROM {kind} {order}", [n]).cast(SCHEMAS[kind])
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
         """Run a query and copy its result.
@@ -212,6 +221,13 @@ class Warehouse:
 
     def _tables(self) -> set[str]:
         return set(self.query("SELECT table_name FROM duckdb_tables()")["table_name"])
+
+
+def _columns(kind: Kind) -> str:
+    return ", ".join(
+        f"{name}::VARCHAR AS {name}" if dtype == pl.String() else name
+        for name, dtype in SCHEMAS[kind].items()
+    )
 
 
 def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float = 0.0) -> Warehouse:

@@ -129,6 +129,11 @@ class Cascade:
         observer.stage("features", since)
         return Table(matrix, ranker, np.zeros(0), warnings)
 
+    def forget_paces(self) -> None:
+        """Forget what stages cost, because it was measured while code was compiled and loaded."""
+        for pace in self._paces.values():
+            pace.forget()
+
     def score(self, table: Table) -> NDArray[np.float64]:
         """Score the rows of a table.
 

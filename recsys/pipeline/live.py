@@ -212,7 +212,7 @@ def restart_live_state(
         state,
         aggregates,
         known=known,
-        requests=RecentRequests(found.tail),
+        requests=RecentRequests(found.latest),
         acted_on=extra["acted_on"],
     )
     live.apply(list(visible_events(found.tail)))

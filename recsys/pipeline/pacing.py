@@ -35,6 +35,10 @@ class Pace:
         before = self._per_candidate_s
         self._per_candidate_s = before + _WEIGHT * (found - before) if before else found
 
+    def forget(self) -> None:
+        """Forget what was measured."""
+        self._per_candidate_s = 0.0
+
     def left_out(self) -> None:
         """Note that there was no time for it."""
         self._per_candidate_s *= _FORGET

@@ -134,7 +134,7 @@ def test_a_damaged_file_does_not_hide_the_others(tmp_path: Path, capsys) -> None
     path.write_bytes(path.read_bytes().replace(b'"e1"', b'"e9"'))
     write(good, 2)
     assert follower.read(0) == clicks(2)
-    assert "spool_file_not_followed" in capsys.readouterr().out
+    assert "spool_file_not_followed" in "".join(capsys.readouterr())
     for thing in (follower, good, bad):
         thing.close()
 

@@ -184,13 +184,13 @@ def _feast_seconds(folder: Path) -> float:
 
 
 def windows(arguments: argparse.Namespace) -> dict:
-    """A day in twelve buckets; requests at the start of a bucket, so that SQL can say the same."""
+    """Clicks of a day for as many requests as events, each at the start of a bucket."""
     import duckdb
 
     step = DAY_US // 12
     rng = np.random.default_rng(5)
     columns = made_columns(arguments.events, rng)
-    slates = made_slates(arguments.events // 10, 1, rng)
+    slates = made_slates(arguments.events, 1, rng)
     slates = Slates(
         slates.users, np.sort(slates.as_of // step * step), slates.items, slates.offsets
     )

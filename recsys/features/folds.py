@@ -123,6 +123,16 @@ class Asked(NamedTuple):
     as_of: NDArray[np.int64]
 
 
+_NOBODY: Final = Asked(
+    ends=np.zeros(0, dtype=np.int64),
+    offsets=np.zeros(1, dtype=np.int64),
+    slots=np.zeros(0, dtype=np.int32),
+    starts=np.zeros(1, dtype=np.int64),
+    as_of=np.zeros(0, dtype=np.int64),
+)
+_NO_VALUES: Final = np.zeros(0)
+
+
 @compiled
 def decay(elapsed_us: int, half_life_s: float) -> float:
     """Weigh an event of long ago.
@@ -134,26 +144,36 @@ def decay(elapsed_us: int, half_life_s: float) -> float:
 
 
 @compiled
-def _place(state: State, slot: int, bucket: int) -> int:
+def _place(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    bucket: int,
+) -> int:
     """Turn the ring of a cell forward to a bucket and empty the places that come round again.
 
     Returns:
         The place of the bucket.
     """
-    code, newest = state.code, state.marks[slot, 0]
+    newest = marks[slot, 0]
     if bucket > newest:
         first = max(newest + 1, bucket - _RING + 1) if newest != NEVER else bucket - _RING + 1
-        for number in range(first, bucket + 1):
-            place = number % _RING
-            if code in (LAST_IN_WINDOW, FIRST_IN_WINDOW):
-                state.marks[slot, 1 + place] = NEVER
-            elif code in (MIN_IN_WINDOW, MAX_IN_WINDOW):
-                state.numbers[slot, place] = np.nan
-            else:
-                state.numbers[slot, place] = 0
-                if code == MEAN_IN_WINDOW:
-                    state.numbers[slot, _RING + place] = 0
-        state.marks[slot, 0] = bucket
+        if code in (LAST_IN_WINDOW, FIRST_IN_WINDOW):
+            for number in range(first, bucket + 1):
+                marks[slot, 1 + number % _RING] = NEVER
+        elif code in (MIN_IN_WINDOW, MAX_IN_WINDOW):
+            for number in range(first, bucket + 1):
+                numbers[slot, number % _RING] = np.nan
+        else:
+            for number in range(first, bucket + 1):
+                numbers[slot, number % _RING] = 0
+            if code == MEAN_IN_WINDOW:
+                for number in range(first, bucket + 1):
+                    numbers[slot, _RING + number % _RING] = 0
+        marks[slot, 0] = bucket
     return bucket % _RING
 
 
@@ -172,8 +192,17 @@ def _instant(latest: bool, known: int, occurred: int) -> int:
 
 
 @compiled
-def _add_plain(state: State, slot: int, visible: int, occurred: int, value: float) -> None:
-    code, numbers, marks = state.code, state.numbers, state.marks
+def _add_plain(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    visible: int,
+    occurred: int,
+    value: float,
+) -> None:
     if code == COUNT:
         numbers[slot, 0] += 1
     elif code in (LAST, FIRST):
@@ -183,7 +212,7 @@ def _add_plain(state: State, slot: int, visible: int, occurred: int, value: floa
         if code == DECAYED_SUM:
             added = 0.0 if np.isnan(value) else value
         if marks[slot, 0] != NEVER:
-            numbers[slot, 0] *= decay(visible - marks[slot, 0], state.half_life_s)
+            numbers[slot, 0] *= decay(visible - marks[slot, 0], half_life_s)
         numbers[slot, 0] += added
         marks[slot, 0] = visible
     elif not np.isnan(value):
@@ -196,65 +225,99 @@ def _add_plain(state: State, slot: int, visible: int, occurred: int, value: floa
 
 
 @compiled
-def _add_in_window(state: State, slot: int, visible: int, occurred: int, value: float) -> None:
-    code, bucket = state.code, visible // state.step
+def _add_in_window(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    visible: int,
+    occurred: int,
+    value: float,
+) -> None:
+    bucket = visible // step
     if code == COUNT_IN_WINDOW:
-        state.numbers[slot, _place(state, slot, bucket)] += 1
+        numbers[slot, _place(code, numbers, marks, step, half_life_s, slot, bucket)] += 1
     elif code in (LAST_IN_WINDOW, FIRST_IN_WINDOW):
-        place = 1 + _place(state, slot, bucket)
-        known = state.marks[slot, place]
-        state.marks[slot, place] = _instant(code == LAST_IN_WINDOW, known, occurred)
+        place = 1 + _place(code, numbers, marks, step, half_life_s, slot, bucket)
+        known = marks[slot, place]
+        marks[slot, place] = _instant(code == LAST_IN_WINDOW, known, occurred)
     elif not np.isnan(value):
-        place = _place(state, slot, bucket)
+        place = _place(code, numbers, marks, step, half_life_s, slot, bucket)
         if code in (MIN_IN_WINDOW, MAX_IN_WINDOW):
-            known_value = state.numbers[slot, place]
-            state.numbers[slot, place] = _extreme(code == MAX_IN_WINDOW, known_value, value)
+            known_value = numbers[slot, place]
+            numbers[slot, place] = _extreme(code == MAX_IN_WINDOW, known_value, value)
         else:
-            state.numbers[slot, place] += value
+            numbers[slot, place] += value
             if code == MEAN_IN_WINDOW:
-                state.numbers[slot, _RING + place] += 1
+                numbers[slot, _RING + place] += 1
 
 
 @compiled
-def _add_distinct(state: State, slot: int, visible: int, previous: int) -> None:
-    if state.code == DISTINCT:
+def _add_distinct(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    visible: int,
+    previous: int,
+) -> None:
+    if code == DISTINCT:
         if previous == NEVER:
-            state.numbers[slot, 0] += 1
+            numbers[slot, 0] += 1
         return
-    bucket = visible // state.step
-    place = _place(state, slot, bucket)
+    bucket = visible // step
+    place = _place(code, numbers, marks, step, half_life_s, slot, bucket)
     if previous != bucket:
-        state.numbers[slot, place] += 1
+        numbers[slot, place] += 1
         if previous > bucket - _RING:
-            state.numbers[slot, previous % _RING] -= 1
+            numbers[slot, previous % _RING] -= 1
 
 
 @compiled
-def _add_key(state: State, keyed: Keyed, events: Events, position: int) -> None:
-    """Fold one event into one of its cells."""
-    row, slot = keyed.rows[position], keyed.slots[position]
-    if slot < 0 or not events.wanted[events.types[row]]:
-        return
-    if state.code >= DISTINCT:
-        _add_distinct(state, slot, events.visible[row], keyed.previous[position])
-    elif state.code >= FIRST_WINDOWED:
-        _add_in_window(state, slot, events.visible[row], events.occurred[row], events.values[row])
+def _add_event(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    visible: int,
+    occurred: int,
+    value: float,
+    previous: int,
+) -> None:
+    """Fold one event into one cell."""
+    if code >= DISTINCT:
+        _add_distinct(code, numbers, marks, step, half_life_s, slot, visible, previous)
+    elif code >= FIRST_WINDOWED:
+        _add_in_window(code, numbers, marks, step, half_life_s, slot, visible, occurred, value)
     else:
-        _add_plain(state, slot, events.visible[row], events.occurred[row], events.values[row])
+        _add_plain(code, numbers, marks, step, half_life_s, slot, visible, occurred, value)
 
 
 @compiled
-def read_one(state: State, slot: int, as_of: int) -> float:
+def read_one(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    as_of: int,
+) -> float:
     """Read one cell at an instant later than everything folded into it.
 
     Returns:
         The value; NaN where nothing is there and that does not mean 0. A slot of -1 has no events.
     """
-    code, numbers, marks = state.code, state.numbers, state.marks
     if slot < 0:
         return 0.0 if _is_additive(code) else np.nan
     if FIRST_WINDOWED <= code < DISTINCT or code == DISTINCT_IN_WINDOW:
-        return _read_window(state, slot, as_of)
+        return _read_window(code, numbers, marks, step, half_life_s, slot, as_of)
     if code == MEAN:
         return numbers[slot, 0] / numbers[slot, 1] if numbers[slot, 1] > 0 else np.nan
     if code in (LAST, FIRST):
@@ -262,7 +325,7 @@ def read_one(state: State, slot: int, as_of: int) -> float:
     if code in (DECAYED_COUNT, DECAYED_SUM):
         if marks[slot, 0] == NEVER:
             return 0.0
-        return float(numbers[slot, 0] * decay(as_of - marks[slot, 0], state.half_life_s))
+        return float(numbers[slot, 0] * decay(as_of - marks[slot, 0], half_life_s))
     return float(numbers[slot, 0])
 
 
@@ -273,13 +336,20 @@ def _is_additive(code: int) -> bool:
 
 
 @compiled
-def _read_window(state: State, slot: int, as_of: int) -> float:
-    code, numbers, marks = state.code, state.numbers, state.marks
+def _read_window(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slot: int,
+    as_of: int,
+) -> float:
     newest = marks[slot, 0]
     if newest == NEVER:
         return 0.0 if _is_additive(code) else np.nan
     total, n_values, extreme, instant = 0.0, 0.0, np.nan, NEVER
-    oldest = max(as_of // state.step - _RING + 1, newest - _RING + 1)
+    oldest = max(as_of // step - _RING + 1, newest - _RING + 1)
     for bucket in range(oldest, newest + 1):
         place = bucket % _RING
         if code in (LAST_IN_WINDOW, FIRST_IN_WINDOW):
@@ -303,7 +373,16 @@ def _read_window(state: State, slot: int, as_of: int) -> float:
 
 @compiled
 def _read_reduced(
-    state: State, slots: NDArray[np.int32], first: int, stop: int, as_of: int, reduce: int
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slots: NDArray[np.int32],
+    first: int,
+    stop: int,
+    as_of: int,
+    reduce: int,
 ) -> float:
     """Read the cells of one candidate and make one value of them; missing ones are left out.
 
@@ -312,7 +391,7 @@ def _read_reduced(
     """
     result, n_found = np.nan, 0
     for k in range(first, stop):
-        value = read_one(state, slots[k], as_of)
+        value = read_one(code, numbers, marks, step, half_life_s, slots[k], as_of)
         if np.isnan(value):
             continue
         n_found += 1
@@ -329,14 +408,11 @@ def _read_reduced(
     return result
 
 
-@compiled
 def add_all(state: State, keyed: Keyed, events: Events) -> None:
     """Fold a batch of events in."""
-    for position in range(len(keyed.rows)):
-        _add_key(state, keyed, events, position)
+    stream(state, keyed, events, _NOBODY, 0, _NO_VALUES)
 
 
-@compiled
 def read_all(
     state: State,
     slots: NDArray[np.int32],
@@ -357,11 +433,99 @@ def read_all(
         reduce: How several values become one.
         out: float64 (n_candidates,), written.
     """
-    if state.code == COUNT or state.code == SUM or state.code == DISTINCT:
+    if state.code in {COUNT, SUM, DISTINCT}:
         _read_sums(state.numbers, slots, starts, reduce, out)
-        return
+    else:
+        _read_all(*state, slots, starts, owners, as_of, reduce, out)
+
+
+def stream(
+    state: State, keyed: Keyed, events: Events, asked: Asked, reduce: int, out: NDArray[np.float64]
+) -> None:
+    """Fold events in and read in between: every request sees the events before it.
+
+    Args:
+        state: The cells; goes on from what was folded before.
+        keyed: Cells that the events fall into.
+        events: A batch.
+        asked: The requests among them.
+        reduce: How several values become one.
+        out: float64 (n_candidates,), written.
+    """
+    # Array by array: what is taken out of a tuple within a compiled loop is counted as a reference,
+    # which costs several times what it takes to add one to a counter.
+    _stream(
+        *state,
+        keyed.rows, keyed.slots, keyed.previous,
+        events.types, events.wanted, events.visible, events.occurred, events.values,
+        asked.ends, asked.offsets, asked.slots, asked.starts, asked.as_of,
+        reduce, out,
+    )  # fmt: skip
+
+
+@compiled
+def _read_all(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    slots: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    owners: NDArray[np.int32],
+    as_of: NDArray[np.int64],
+    reduce: int,
+    out: NDArray[np.float64],
+) -> None:
     for c in range(len(out)):
-        out[c] = _read_reduced(state, slots, starts[c], starts[c + 1], as_of[owners[c]], reduce)
+        out[c] = _read_reduced(
+            code, numbers, marks, step, half_life_s,
+            slots, starts[c], starts[c + 1], as_of[owners[c]], reduce,
+        )  # fmt: skip
+
+
+@compiled
+def _stream(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    rows: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    previous: NDArray[np.int64],
+    types: NDArray[np.int16],
+    wanted: NDArray[np.bool_],
+    visible: NDArray[np.int64],
+    occurred: NDArray[np.int64],
+    values: NDArray[np.float64],
+    ends: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    read_slots: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    reduce: int,
+    out: NDArray[np.float64],
+) -> None:
+    position, n_requests, has_pairs = 0, len(ends), len(previous) > 0
+    for request in range(n_requests + 1):
+        end = ends[request] if request < n_requests else len(types)
+        while position < len(rows) and rows[position] < end:
+            row = rows[position]
+            if slots[position] >= 0 and wanted[types[row]]:
+                before = previous[position] if has_pairs else NEVER
+                _add_event(
+                    code, numbers, marks, step, half_life_s, slots[position],
+                    visible[row], occurred[row], values[row], before,
+                )  # fmt: skip
+            position += 1
+        if request == n_requests:
+            return
+        for c in range(offsets[request], offsets[request + 1]):
+            out[c] = _read_reduced(
+                code, numbers, marks, step, half_life_s,
+                read_slots, starts[c], starts[c + 1], as_of[request], reduce,
+            )  # fmt: skip
 
 
 @compiled
@@ -387,31 +551,3 @@ def _read_sums(
             else:
                 result += value
         out[c] = result / (stop - first) if reduce == _MEAN and stop - first > 1 else result
-
-
-@compiled
-def stream(
-    state: State, keyed: Keyed, events: Events, asked: Asked, reduce: int, out: NDArray[np.float64]
-) -> None:
-    """Fold events in and read in between: every request sees the events before it.
-
-    Args:
-        state: The cells; goes on from what was folded before.
-        keyed: Cells that the events fall into.
-        events: A batch.
-        asked: The requests among them.
-        reduce: How several values become one.
-        out: float64 (n_candidates,), written.
-    """
-    position, n_requests = 0, len(asked.ends)
-    for request in range(n_requests + 1):
-        end = asked.ends[request] if request < n_requests else len(events.types)
-        while position < len(keyed.rows) and keyed.rows[position] < end:
-            _add_key(state, keyed, events, position)
-            position += 1
-        if request == n_requests:
-            return
-        as_of = asked.as_of[request]
-        for c in range(asked.offsets[request], asked.offsets[request + 1]):
-            first, stop = asked.starts[c], asked.starts[c + 1]
-            out[c] = _read_reduced(state, asked.slots, first, stop, as_of, reduce)

@@ -62,7 +62,7 @@ def ask(
     if not key.item:
         return KeyReads(one_each(owners, np.zeros(len(slates), dtype=np.int32)), len(slates))
     spread = slates.spread(owners).astype(np.int32, copy=False)
-    pairs = candidate_pairs(key, sources.items, item_rows, item_rows, spread)
+    pairs = candidate_pairs(key, sources.items, item_rows, spread)
     return KeyReads(pairs, len(slates.items))
 
 

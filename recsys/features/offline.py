@@ -82,8 +82,7 @@ class OfflineReader:
         """
         memo = self._memo.of(slates)
         if "versions" not in memo:
-            instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
-            memo["versions"] = self._item_timeline.as_of(slates.items, instants)
+            memo["versions"] = self._versions_of(slates)
         versions: NDArray[np.int32] = memo["versions"]
         return versions
 
@@ -205,7 +204,7 @@ class OfflineReader:
 
     def _ask(self, key: Key, slates: Slates, *, needs_sessions: bool) -> KeyReads:
         running = self._running(slates) if needs_sessions else None
-        versions = self.item_versions_of(slates) if key.item_attribute else slates.items
+        versions = self._versions_of(slates) if key.item_attribute else slates.items
         return ask(
             key,
             slates,
@@ -215,12 +214,7 @@ class OfflineReader:
             sessions=running,
         )
 
-    def item_versions_of(self, slates: Slates) -> NDArray[np.int32]:
-        """Find version rows without remembering them.
-
-        Returns:
-            int32 (n_candidates,), -1 where nothing was known.
-        """
+    def _versions_of(self, slates: Slates) -> NDArray[np.int32]:
         instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
         return self._item_timeline.as_of(slates.items, instants)
 

@@ -163,7 +163,6 @@ def candidate_pairs(
     key: Key,
     items: Entities,
     rows: NDArray[np.int32],
-    versions: NDArray[np.int32],
     owners: NDArray[np.int32],
 ) -> CandidatePairs:
     """List the pairs that candidates read.
@@ -171,8 +170,7 @@ def candidate_pairs(
     Args:
         key: A key with a part of the item.
         items: The catalogue.
-        rows: int32 (n_candidates,): item rows.
-        versions: int32 (n_candidates,): version rows, of keys by attribute.
+        rows: int32 (n_candidates,): version rows for keys by attribute, else item rows.
         owners: int32 (n_candidates,): the request's part, 0 where the key has none.
 
     Returns:
@@ -180,7 +178,7 @@ def candidate_pairs(
     """
     if key.item_attribute:
         offsets, codes = items.codes(key.item_attribute).ragged
-        return CandidatePairs(*_expand_candidates(owners, versions, offsets, codes))
+        return CandidatePairs(*_expand_candidates(owners, rows, offsets, codes))
     return one_each(owners, rows)
 
 

@@ -10,7 +10,7 @@ the memory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -96,10 +96,11 @@ class ColumnStore:
             column = found.get(name)
             if column is not None:
                 matrix[:, position] = column
-        places = [plan.names.index(name) for name in missing]
-        for low, high, part in self._parts(progress):
+        wanted, places = plan.only(missing), [plan.names.index(name) for name in missing]
+        for low, high, part in self._parts():
             scored = {name: column[low:high] for name, column in scores.items()}
-            matrix[low:high, places] = plan.only(missing).matrix(part, reader, scored)
+            matrix[low:high, places] = wanted.matrix(part, reader, scored)
+            progress("computing features", high, len(matrix))
         for name, position in zip(missing, places, strict=True):
             if name in keys:
                 self._write(keys[name], matrix[:, position])
@@ -107,16 +108,12 @@ class ColumnStore:
         there = tuple(name for name in plan.names if name not in missing)
         return Backfill(matrix, tuple(missing), there)
 
-    def _parts(self, progress: Progress) -> list[tuple[int, int, Slates]]:
+    def _parts(self) -> Iterator[tuple[int, int, Slates]]:
         offsets, n_rows = self._slates.offsets, len(self._slates.items)
         cuts = np.searchsorted(offsets, np.arange(_CHUNK_CANDIDATES, n_rows, _CHUNK_CANDIDATES))
         starts = np.unique(np.concatenate([[0], cuts, [len(self._slates)]]))
-        parts = []
         for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            part = self._slates.part(first, last)
-            parts.append((int(offsets[first]), int(offsets[last]), part))
-            progress("computing features", int(offsets[last]), n_rows)
-        return parts
+            yield int(offsets[first]), int(offsets[last]), self._slates.part(first, last)
 
     def _read(self, key: str) -> NDArray[np.float32] | None:
         path = self._folder / f"{key}.npy"

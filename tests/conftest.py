@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from recsys.cli.workspace import make_workspace
 from recsys.config import LogConfig
 from recsys.events.importing import import_events
 from recsys.events.snapshot import LogSnapshot, read_snapshot
+from recsys.schema import Attributes, Event, ImpressionEvent
 from recsys.testing.worlds import TopicWorld, topic_world
 from recsys.training.train import train
 from recsys.workspace import Workspace, open_workspace
@@ -70,8 +73,24 @@ def write_world(world: TopicWorld, folder: Path) -> Path:
     from recsys.events.codec import encode_event
 
     path = folder / "events.jsonl"
-    path.write_bytes(b"".join(encode_event(v.event) + b"\n" for v in world.events))
+    events = (with_relevancy(visible.event) for visible in world.events)
+    path.write_bytes(b"".join(encode_event(event) + b"\n" for event in events))
     return path
+
+
+def with_relevancy(event: Event) -> Event:
+    """Let the caller have said something, which means nothing, of every shown item but the first.
+
+    Returns:
+        The event.
+    """
+    if not isinstance(event, ImpressionEvent):
+        return event
+    said: dict[str, Attributes] = {
+        item: {"relevancy": zlib.crc32(f"{event.event_id} {item}".encode()) / 2**32}
+        for item in event.item_ids[1:]
+    }
+    return replace(event, item_attributes=said)
 
 
 def trained(folder: Path, world: TopicWorld, configuration: str) -> Workspace:

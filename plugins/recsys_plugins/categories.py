@@ -30,9 +30,10 @@ _MOST_WORDS = 4.0
 class Settings(Section):
     """The table `[settings.categories]`.
 
-    Names are `item.NAME`, `user.NAME`, `context.NAME`; those that the log lacks are passed over.
-    `one_hot` left out: every text of users and requests, and every single text of items, that has
-    at most `values` values.
+    Names are `item.NAME`, `user.NAME`, `context.NAME`, `candidate.NAME`; those that the log lacks
+    are passed over.
+    `one_hot` left out: every text of users, requests and candidates, and every single text of
+    items, that has at most `values` values.
     """
 
     one_hot: tuple[str, ...] | None = None
@@ -57,10 +58,9 @@ def recsys_features(profile: LogProfile, settings: dict[str, Any]) -> list[Featu
 
 
 def _texts(profile: LogProfile) -> dict[str, AttributeProfile]:
-    scopes = (("item", profile.items), ("user", profile.users), ("context", profile.context))
     return {
         f"{scope}.{name}": attribute
-        for scope, attributes in scopes
+        for scope, attributes in profile.scopes.items()
         for name, attribute in attributes.items()
         if attribute.kind in {"string", "strings"}
     }
@@ -100,7 +100,7 @@ def _first(name: str, attribute: AttributeProfile) -> pl.Expr:
 
 
 def _feature(label: str, name: str, expr: pl.Expr) -> Feature:
-    return Feature(name=label, expr=expr, per_request=not name.startswith("item."))
+    return Feature(name=label, expr=expr, per_request=name.startswith(("user.", "context.")))
 
 
 def _bucketing(buckets: int) -> Callable[[pl.Series], pl.Series]:

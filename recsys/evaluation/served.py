@@ -24,6 +24,7 @@ from recsys.evaluation.skew import differences
 from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog, encode_log
+from recsys.features.candidates import CandidateColumns, candidate_columns
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import Slates
 from recsys.pipeline.feature_log import ServedRequest, fingerprint
@@ -178,11 +179,23 @@ class _Past:
             offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             context=[request.context for request in batch],
             sessions=[request.session_id for request in batch],
+            candidates=self._candidates(batch, sizes),
         )
         plan = self.scorer.plan.only(features)
         models = {n: m for n, m in self.scorer.contents.models.items() if n in plan.models}
         matrix = plan.matrix(slates, reader, plan.scores(slates, reader, models))
         return np.split(matrix, slates.offsets[1:-1])
+
+    def _candidates(self, batch: Sequence[ServedRequest], sizes: Sequence[int]) -> CandidateColumns:
+        starts = np.cumsum([0, *sizes])
+        said = (
+            (int(start) + place, {name: value})
+            for start, request in zip(starts[:-1], batch, strict=True)
+            for name, values in request.candidates.items()
+            for place, value in enumerate(values)
+            if value is not None
+        )
+        return candidate_columns(said, int(starts[-1]))
 
     def _is_behind(self, request: ServedRequest) -> bool:
         """Say whether events became visible before the request that the state had not seen.

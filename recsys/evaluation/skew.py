@@ -118,6 +118,7 @@ def same_request(request: Slates, log: EncodedLog, reader: StateReader) -> Slate
         np.where(items >= 0, reader.items.rows(item_ids), items),
         request.context[0] if request.context else None,
         session_id=request.sessions[0] if request.sessions else "",
+        candidates=request.candidates,
     )
 
 

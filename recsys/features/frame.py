@@ -1,8 +1,8 @@
 """The candidate frame: named columns that expressions are written over.
 
 A column is an aggregate, `as_of`, an id, a score of a feature model, or an attribute: `item.NAME`,
-`user.NAME`, `context.NAME`. Numeric columns are gathered with numpy; text becomes a polars column
-only when an expression asks for it.
+`user.NAME`, `context.NAME`, `candidate.NAME`. Numeric columns are gathered with numpy; text becomes
+a polars column only when an expression asks for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.features.profile import AttributeProfile, LogProfile
+from recsys.features.candidates import read_candidates
+from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate
@@ -26,6 +27,7 @@ USER_ID = "user_id"
 #: Number of the request that a candidate belongs to; list-wise expressions are evaluated per
 #: request.
 REQUEST = "request"
+_SCOPES = frozenset({"item", "user", "context", "candidate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,8 @@ class Frame:
         if name in self.scores:
             return self.scores[name]
         scope, _, attribute = name.partition(".")
-        if scope in {"item", "user"} and attribute:
+        if scope in _SCOPES and attribute:
             return self._attribute(scope, attribute)
-        if scope == "context" and attribute:
-            return self._context(attribute)
         if name in {ITEM_ID, USER_ID}:
             return self._ids(name)
         if name in {REQUEST, AS_OF}:
@@ -90,6 +90,10 @@ class Frame:
         return pl.Series(name, found, dtype=pl.String)
 
     def _attribute(self, scope: str, name: str) -> NDArray[np.float64] | pl.Series:
+        if scope == "context":
+            return self._context(name)
+        if scope == "candidate":
+            return self._candidate(name)
         if scope == "item":
             entities, versions = self.reader.items, self.reader.item_versions(self.slates)
             profile = self.profile.items.get(name)
@@ -99,7 +103,7 @@ class Frame:
             profile = self.profile.users.get(name)
         if profile is None or profile.numeric:
             return _known_numbers(entities.numbers(name), versions)
-        return entities.values(name, _dtype(profile)).gather(versions + 1).alias(f"{scope}.{name}")
+        return entities.values(name, profile.dtype).gather(versions + 1).alias(f"{scope}.{name}")
 
     def _context(self, name: str) -> NDArray[np.float64] | pl.Series:
         values = [context.get(name) for context in self.slates.context]
@@ -109,7 +113,12 @@ class Frame:
             numbers = np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
             return self.slates.spread(numbers).astype(np.float64, copy=False)
         rows = np.repeat(np.arange(len(values)), self.slates.sizes)
-        return pl.Series(f"context.{name}", values, dtype=_dtype(profile), strict=False)[rows]
+        return pl.Series(f"context.{name}", values, dtype=profile.dtype, strict=False)[rows]
+
+    def _candidate(self, name: str) -> NDArray[np.float64] | pl.Series:
+        profile = self.profile.candidates.get(name)
+        kind = profile.kind if profile else "number"
+        return read_candidates(self.slates.candidates, name, len(self.slates.items), kind)
 
 
 def item_columns(frame: Frame, names: Sequence[str], start: int) -> pl.DataFrame:
@@ -131,7 +140,7 @@ def item_columns(frame: Frame, names: Sequence[str], start: int) -> pl.DataFrame
             numbers = np.concatenate([[np.nan], items.numbers(attribute)])[start:]
             columns.append(pl.Series(name, numbers, nan_to_null=True))
         else:
-            columns.append(items.values(attribute, _dtype(profile))[start:].alias(name))
+            columns.append(items.values(attribute, profile.dtype)[start:].alias(name))
     return pl.DataFrame(columns)
 
 
@@ -141,14 +150,3 @@ def _known_numbers(
     if not len(numbers):
         return np.full(len(versions), np.nan)
     return np.where(versions >= 0, numbers[np.maximum(versions, 0)], np.nan)
-
-
-def _dtype(profile: AttributeProfile) -> pl.DataType:
-    dtypes: dict[str, pl.DataType] = {
-        "number": pl.Float64(),
-        "boolean": pl.Boolean(),
-        "string": pl.String(),
-        "strings": pl.List(pl.String()),
-        "numbers": pl.List(pl.Float64()),
-    }
-    return dtypes[profile.kind]

@@ -117,7 +117,7 @@ def make_layout(
 
 def _is_number(name: str, profile: LogProfile) -> bool:
     scope, _, attribute = name.partition(".")
-    scopes = {"item": profile.items, "user": profile.users, "context": profile.context}
+    scopes = profile.scopes
     if scope not in scopes or not attribute:
         return False
     found = scopes[scope].get(attribute)

@@ -23,7 +23,7 @@ from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate, Feature, check_aggregate
 
-_SCOPES = ("item.", "user.", "context.")
+_SCOPES = ("item.", "user.", "context.", "candidate.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,9 @@ def _merge_aggregates(
 def _check_columns(plugin: str, feature: Feature, known: set[str]) -> None:
     for name in feature.expr.meta.root_names():
         if name not in known and not name.startswith(_SCOPES):
-            expected = "an aggregate of a plugin, item.NAME, user.NAME, context.NAME or as_of"
+            expected = (
+                f"an aggregate of a plugin, {', '.join(f'{s}NAME' for s in _SCOPES)} or as_of"
+            )
             cause = f"feature {feature.name} reads column {name!r}; expected {expected}"
             raise PluginError(plugin, "recsys_features", cause)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import polars as pl
 
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from recsys.features.actions import EncodedLog
 
 Kind: TypeAlias = Literal["number", "boolean", "string", "strings", "numbers"]
+#: What attributes of each kind are in polars.
+DTYPES: Final[Mapping[Kind, pl.DataType]] = {
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "string": pl.String(),
+    "strings": pl.List(pl.String()),
+    "numbers": pl.List(pl.Float64()),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,11 @@ class AttributeProfile:
         return self.kind in {"number", "boolean"}
 
     @property
+    def dtype(self) -> pl.DataType:
+        """What its values are in polars."""
+        return DTYPES[self.kind]
+
+    @property
     def categorical(self) -> bool:
         """Whether it is text whose values come back, 1.5 times each on average."""
         return self.kind in {"string", "strings"} and self.n_values >= 1.5 * self.n_distinct
@@ -68,6 +83,7 @@ class LogProfile:
         items: Item attributes by name.
         users: User attributes by name.
         context: Request attributes by name.
+        candidates: Attributes of candidates within their request, by name.
         event_types: Number of interactions by type.
         n_items: Items that any event names.
         n_users: Users that any event names.
@@ -83,6 +99,17 @@ class LogProfile:
     n_users: int = 0
     n_impressions: int = 0
     span_s: float = 0.0
+    candidates: dict[str, AttributeProfile] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> dict[str, dict[str, AttributeProfile]]:
+        """Attributes by what `NAME` of an expression's column follows: `item.NAME`, and so on."""
+        return {
+            "item": self.items,
+            "user": self.users,
+            "context": self.context,
+            "candidate": self.candidates,
+        }
 
     def request_text(self, names: Iterable[str]) -> str:
         """Find a text attribute of requests, or else of users, by its usual names.
@@ -116,12 +143,19 @@ def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
         n_users=len(log.users.ids),
         n_impressions=snapshot.impressions.height,
         span_s=_span_s(log),
+        candidates=profile_attributes(_of_candidates(snapshot)),
     )
 
 
 def _span_s(log: EncodedLog) -> float:
     occurred = log.actions.occurred
     return float(occurred.max() - occurred.min()) / MICROSECONDS if len(occurred) else 0.0
+
+
+def _of_candidates(snapshot: LogSnapshot) -> Iterable[Attributes]:
+    for text in snapshot.impressions["item_attributes"]:
+        if text and text != "{}":
+            yield from decode_attributes(text).values()
 
 
 def _all_attributes(entities: Entities) -> Iterable[Attributes]:
@@ -138,7 +172,7 @@ class _Tally:
         self.n_words = 0
 
     def add(self, value: AttributeValue) -> None:
-        self.kinds[_kind(value)] += 1
+        self.kinds[kind_of_value(value)] += 1
         for part in value if isinstance(value, list) else [value]:
             self.n_values += 1
             text = str(part)
@@ -177,7 +211,12 @@ def profile_attributes(rows: Iterable[Attributes]) -> dict[str, AttributeProfile
     return {name: tallies[name].profile() for name in sorted(tallies)}
 
 
-def _kind(value: AttributeValue) -> Kind:
+def kind_of_value(value: AttributeValue) -> Kind:
+    """Say of which kind a value is.
+
+    Returns:
+        The kind; an empty list counts as one of texts.
+    """
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):

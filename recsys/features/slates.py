@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.features.candidates import CandidateColumns, chosen_candidates
 from recsys.features.entities import UNKNOWN
 from recsys.schema import Attributes
 
@@ -24,6 +25,8 @@ class Slates:
         context: Request attributes, one dictionary per request; empty when there are none at all.
         sessions: Session ids, one per request, empty text where it has none; empty when there are
             none at all.
+        candidates: What the caller said of the candidates within their request, by name and kind;
+            each column has n_candidates values. Empty when nothing was said.
     """
 
     users: NDArray[np.int32]
@@ -32,6 +35,7 @@ class Slates:
     offsets: NDArray[np.int64]
     context: Sequence[Attributes] = field(default_factory=tuple)
     sessions: Sequence[str] = field(default_factory=tuple)
+    candidates: CandidateColumns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -81,6 +85,7 @@ class Slates:
             offsets=np.array([0, 1], dtype=np.int64),
             context=self.context,
             sessions=self.sessions,
+            candidates=chosen_candidates(self.candidates, slice(candidate, candidate + 1)),
         )
 
     def part(self, start: int, stop: int) -> Slates:
@@ -97,6 +102,7 @@ class Slates:
             offsets=self.offsets[start : stop + 1] - low,
             context=self.context[start:stop] if self.context else (),
             sessions=self.sessions[start:stop] if self.sessions else (),
+            candidates=chosen_candidates(self.candidates, slice(int(low), int(high))),
         )
 
     def take(self, requests: NDArray[np.int64]) -> Slates:
@@ -108,14 +114,15 @@ class Slates:
         Returns:
             Them in the given order.
         """
-        sizes = self.sizes[requests]
+        sizes, chosen = self.sizes[requests], self.candidates_of(requests)
         return Slates(
             users=self.users[requests],
             as_of=self.as_of[requests],
-            items=self.items[self.candidates_of(requests)],
+            items=self.items[chosen],
             offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             context=[self.context[i] for i in requests.tolist()] if self.context else (),
             sessions=[self.sessions[i] for i in requests.tolist()] if self.sessions else (),
+            candidates=chosen_candidates(self.candidates, chosen),
         )
 
     def candidates_of(self, requests: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -138,6 +145,7 @@ def one_slate(
     context: Attributes | None = None,
     *,
     session_id: str = "",
+    candidates: CandidateColumns | None = None,
 ) -> Slates:
     """Make a batch of a single request.
 
@@ -151,4 +159,5 @@ def one_slate(
         offsets=np.array([0, len(items)], dtype=np.int64),
         context=(context,) if context else (),
         sessions=(session_id,) if session_id else (),
+        candidates=candidates or {},
     )

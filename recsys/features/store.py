@@ -143,9 +143,7 @@ def _column_key(plan: FeaturePlan, feature: Feature) -> str:
     parts = [str(FORMAT), feature.name, str(feature.listwise), str(feature.per_request)]
     for name in sorted(feature.expr.meta.root_names()):
         scope, _, attribute = name.partition(".")
-        kinds = {"item": plan.profile.items, "user": plan.profile.users}
-        kinds["context"] = plan.profile.context
-        profile = kinds.get(scope, {}).get(attribute)
+        profile = plan.profile.scopes.get(scope, {}).get(attribute)
         parts += [name, repr(plan.aggregates.get(name)), profile.kind if profile else ""]
     text = "\x1f".join(parts).encode() + feature.expr.meta.serialize()
     return xxhash.xxh3_128_hexdigest(text)

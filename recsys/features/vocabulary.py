@@ -83,8 +83,9 @@ class Feature:
     Args:
         name: Column name in the ranker; unique over all plugins.
         expr: Expression over aggregate names, `item.<attribute>`, `user.<attribute>`,
-            `context.<attribute>`, `as_of` (microseconds), `item_id`, `user_id` and columns of
-            feature models.
+            `context.<attribute>`, `candidate.<attribute>` (what a caller says of a candidate within
+            one request), `as_of` (microseconds), `item_id`, `user_id` and columns of feature
+            models.
         listwise: The value depends on which other candidates are in the list.
         per_request: The value is one for all candidates of a request: the expression reads only
             `user.`, `context.`, `as_of`, `user_id` and aggregates whose key has no part of the

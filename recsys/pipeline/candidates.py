@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -17,6 +17,7 @@ from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, SourceView
+from recsys.pipeline.given import CandidateAttribute, columns_of
 from recsys.pipeline.requests import RecommendQuery
 
 #: Candidates that are ranked for one recommendation, before `top_k` asks for more.
@@ -29,10 +30,12 @@ class Found:
 
     Args:
         rows: int32 (<= pool size,): item rows, each once.
+        given: What the caller says of candidates.
         failures: Of sources and filters, by name; each was left out.
     """
 
     rows: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    given: Sequence[CandidateAttribute] = ()
     failures: dict[str, PluginError] = field(default_factory=dict)
 
 
@@ -53,7 +56,7 @@ def find_candidates(
     Returns:
         The candidates; a source or filter that fails is left out and named.
     """
-    found = Found()
+    found = Found(given=query.candidate_attributes)
     pool = max(POOL_SIZE, query.top_k)
     view = source_view(scorer.capabilities.plan, scorer.contents.models, state, request)
     excluded = set(state.items.rows(query.exclude_item_ids).tolist()) | {None}
@@ -83,6 +86,9 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
         found.rows,
         context,
         session_id=request.sessions[0] if request.sessions else "",
+        candidates=columns_of(
+            found.given, (), [state.items.ids[row] for row in found.rows.tolist()]
+        ),
     )
     plan = scorer.capabilities.plan
     try:

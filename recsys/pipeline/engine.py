@@ -21,11 +21,13 @@ from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.errors import BundleError, CheckpointError
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.features.actions import encode_log
+from recsys.features.candidates import CandidateColumns, said_of
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
+from recsys.pipeline.given import columns_of, given_of
 from recsys.pipeline.live import LiveState, live_state_of, restart_live_state
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
@@ -142,7 +144,7 @@ class Engine:
         with self._live.lock:
             since = observer.stage("wait", since)
             rows = self._live.state.items.rows(item_ids)
-            slates = self._slates(query, rows)
+            slates = self._slates(query, rows, item_ids, query.item_ids)
             since = observer.stage("rows", since)
             table = self._cascade.table(slates, query.answer_by, observer)
             self._record(query, slates, item_ids, table)
@@ -174,10 +176,10 @@ class Engine:
             nothing = np.zeros(0, dtype=np.int32)
             request = self._slates(query, nothing)
             found = find_candidates(self._scorer, self._live.state, request, query)
-            slates = self._slates(query, found.rows)
+            item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
+            slates = self._slates(query, found.rows, item_ids)
             observer.stage("candidates", since)
             table = self._cascade.table(slates, query.answer_by, observer)
-            item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
             self._record(query, slates, item_ids, table)
         table.warnings.extend(
             failed(error, "candidates", observer) for error in found.failures.values()
@@ -249,7 +251,13 @@ class Engine:
 
     def _try_latest(self) -> Iterator[str]:
         for past in self._live.requests.latest():
-            query = RankQuery(past.user_id, past.item_ids, self.last_event_us, context=past.context)
+            query = RankQuery(
+                past.user_id,
+                past.item_ids,
+                self.last_event_us,
+                context=past.context,
+                candidate_attributes=given_of(past.item_attributes),
+            )
             try:
                 ranked = self.rank(query)
             except Exception as error:
@@ -282,12 +290,23 @@ class Engine:
         successor.record_features(self._feature_log)
         return successor
 
-    def _slates(self, query: RankQuery | RecommendQuery, rows: NDArray[np.int32]) -> Slates:
+    def _slates(
+        self,
+        query: RankQuery | RecommendQuery,
+        rows: NDArray[np.int32],
+        item_ids: Sequence[str] = (),
+        asked_ids: Sequence[str] = (),
+    ) -> Slates:
         # An event that was acknowledged must be seen by the next request, also when both carry the
         # same microsecond: the past is what is strictly before.
         instant = max(query.as_of, self._live.last_event_us + 1)
         user = self._live.state.users.row(query.user_id)
-        return one_slate(user, instant, rows, query.context, session_id=query.session_id)
+        said: CandidateColumns = {}
+        if query.candidate_attributes:
+            said = columns_of(query.candidate_attributes, asked_ids, item_ids)
+        return one_slate(
+            user, instant, rows, query.context, session_id=query.session_id, candidates=said
+        )
 
     def _record(
         self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table
@@ -307,6 +326,7 @@ class Engine:
             context=query.context,
             session_id=query.session_id,
             item_ids=item_ids,
+            candidates=said_of(slates.candidates, len(item_ids)),
             features=table.ranker.feature_names,
             matrix=table.matrix,
         )

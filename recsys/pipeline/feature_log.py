@@ -14,7 +14,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ import structlog
 import xxhash
 from numpy.typing import NDArray
 
-from recsys.schema import Attributes
+from recsys.schema import Attributes, AttributeValue
 
 #: A file is written when so many requests have come together, or so much time has passed.
 _FILE_REQUESTS: Final = 512
@@ -45,9 +45,11 @@ _SCHEMA: Final[dict[str, pl.DataType]] = {
     "context": pl.String(),
     "session_id": pl.String(),
     "item_ids": pl.List(pl.String()),
+    "candidates": pl.String(),
     "features": pl.List(pl.String()),
     "values": pl.List(pl.Float32()),
 }
+_JSON: Final = ("context", "candidates")
 
 _log = structlog.get_logger()
 
@@ -69,6 +71,7 @@ class ServedRequest:
         context: Request attributes.
         session_id: The visit; empty: that of the user.
         item_ids: Candidates.
+        candidates: What the caller said of them: one value each by name, None: missing.
         features: Columns.
         matrix: float32 (n_candidates, n_features): NaN is missing.
     """
@@ -84,6 +87,7 @@ class ServedRequest:
     context: Attributes
     session_id: str
     item_ids: list[str]
+    candidates: Mapping[str, Sequence[AttributeValue | None]]
     features: tuple[str, ...]
     matrix: NDArray[np.float32]
 
@@ -197,9 +201,10 @@ def _frame(batch: list[ServedRequest]) -> pl.DataFrame:
     columns = {
         name: [getattr(served, name) for served in batch]
         for name in _SCHEMA
-        if name not in {"context", "features", "values"}
+        if name not in {*_JSON, "features", "values"}
     }
-    columns["context"] = [msgspec.json.encode(served.context).decode() for served in batch]
+    for name in _JSON:
+        columns[name] = [msgspec.json.encode(getattr(served, name)).decode() for served in batch]
     columns["features"] = [list(served.features) for served in batch]
     columns["values"] = [np.ascontiguousarray(served.matrix).ravel() for served in batch]
     return pl.DataFrame([
@@ -229,6 +234,8 @@ def read_feature_log(folder: Path, n_newest: int) -> list[ServedRequest]:
 def _served(row: dict[str, Any]) -> ServedRequest:
     shape = (len(row["item_ids"]), len(row["features"]))
     row["matrix"] = np.array(row.pop("values"), dtype=np.float32).reshape(shape)
-    row["context"] = msgspec.json.decode(row["context"])
+    for name in _JSON:
+        # A file of an older version has no column of what was said of candidates: nothing was.
+        row[name] = msgspec.json.decode(row.get(name, "{}"))
     row["features"] = tuple(row["features"])
     return ServedRequest(**row)

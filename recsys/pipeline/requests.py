@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from recsys.errors import RequestError
+from recsys.pipeline.given import CandidateAttribute, check_given
 from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Attributes
 
 MAX_TOP_K = MAX_LIST_LENGTH
@@ -24,6 +25,7 @@ class RankQuery:
         explain_top_k: How many of them to explain.
         exclude_item_ids: Never returned.
         session_id: The visit, as in the events; empty: that of the user.
+        candidate_attributes: What the caller says of the candidates.
         as_of: Instant in microseconds whose past may be seen.
         answer_by: When the answer must be there, as `time.monotonic` counts; parts for which there
             is too little time are left out.
@@ -38,6 +40,7 @@ class RankQuery:
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
+    candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
     answer_by: float = math.inf
 
 
@@ -47,6 +50,7 @@ class RecommendQuery:
 
     Args:
         top_k: How many to return; 0: the default of 20.
+        candidate_attributes: Each with the ids of its items.
     """
 
     user_id: str
@@ -57,6 +61,7 @@ class RecommendQuery:
     explain_top_k: int = 0
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
+    candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
     answer_by: float = math.inf
 
 
@@ -124,6 +129,7 @@ def check_rank(query: RankQuery) -> None:
         found.append(("item_ids", f"has {len(query.item_ids)} ids; expected 1 to 10,000"))
     else:
         found += _id_violations("item_ids", query.item_ids)
+    found += check_given(query.candidate_attributes, len(query.item_ids))
     if found:
         raise RequestError(found)
 
@@ -135,6 +141,7 @@ def check_recommend(query: RecommendQuery) -> None:
         RequestError: Names every field at fault.
     """
     found = _common_violations(query)
+    found += check_given(query.candidate_attributes, None)
     if found:
         raise RequestError(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
@@ -25,11 +25,13 @@ class PastRequest:
         user_id: Empty: nobody in particular.
         item_ids: Candidates, at least one.
         context: What was known of the request.
+        item_attributes: What was known of candidates within it, by item id.
     """
 
     user_id: str
     item_ids: list[str]
     context: Attributes
+    item_attributes: dict[str, Attributes] = field(default_factory=dict)
 
 
 class RecentRequests:
@@ -41,8 +43,11 @@ class RecentRequests:
 
     def __init__(self, snapshot: LogSnapshot) -> None:
         shown = snapshot.impressions.tail(N_REQUESTS)
-        columns = shown.select("user_id", "item_ids", "context").iter_rows()
-        found = [PastRequest(u, items, decode_attributes(c)) for u, items, c in columns]
+        columns = shown.select("user_id", "item_ids", "context", "item_attributes").iter_rows()
+        found = [
+            PastRequest(user, items, decode_attributes(context), decode_attributes(said))
+            for user, items, context, said in columns
+        ]
         self._kept = deque(found or _from_interactions(snapshot.interactions), maxlen=N_REQUESTS)
 
     def add(self, events: Sequence[VisibleEvent]) -> None:
@@ -50,7 +55,9 @@ class RecentRequests:
         for visible in events[-N_REQUESTS:]:
             event = visible.event
             if isinstance(event, ImpressionEvent):
-                self._kept.append(PastRequest(event.user_id, event.item_ids, event.context))
+                self._kept.append(
+                    PastRequest(event.user_id, event.item_ids, event.context, event.item_attributes)
+                )
 
     def latest(self) -> list[PastRequest]:
         """List them.

@@ -29,7 +29,7 @@ from recsys.plugins.watchdog import run_within
 _NUMBERS: Final = ([None, 0, 1, 1, 2], [-1_000_000, -3, 5, 40, 1_000_000])
 _TEXTS: Final = [None, "", "a", "a", "b c"]
 _N_ROWS: Final = 5
-_SCOPES: Final = ("item.", "user.", "context.")
+_SCOPES: Final = ("item.", "user.", "context.", "candidate.")
 _FEATURES: Final = "recsys_features"
 _FILTERS: Final = "recsys_filters"
 
@@ -106,9 +106,7 @@ def _values(dtype: pl.DataType, numbers: Sequence[int | None]) -> pl.Series:
 
 
 def _attributes(plan: FeaturePlan) -> set[str]:
-    profile = plan.profile
-    scopes = {"item": profile.items, "user": profile.users, "context": profile.context}
-    return {f"{scope}.{name}" for scope, found in scopes.items() for name in found}
+    return {f"{scope}.{name}" for scope, found in plan.profile.scopes.items() for name in found}
 
 
 def _probe(

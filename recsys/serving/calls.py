@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypedDict
@@ -58,6 +59,13 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+#: One per candidate in their order, or by item id; None: missing.
+CandidateValues: TypeAlias = (
+    Sequence[float | None]
+    | Sequence[str | None]
+    | Mapping[str, float | None]
+    | Mapping[str, str | None]
+)
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -113,6 +121,8 @@ class RankOptions(TypedDict, total=False):
         explain_top_k: How many of them to explain.
         exclude_item_ids: Never returned.
         session_id: The visit, as in the events.
+        candidate_attributes: Values of the candidates by name: a list as long as that of the
+            candidates, or values by item id; numbers (booleans) or texts, None: missing.
     """
 
     request_id: str
@@ -121,6 +131,7 @@ class RankOptions(TypedDict, total=False):
     explain_top_k: int
     exclude_item_ids: Sequence[str]
     session_id: str
+    candidate_attributes: Mapping[str, CandidateValues]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,24 @@ def set_options(
     request.session_id = options.get("session_id", "")
     if "context" in options:
         request.context.CopyFrom(struct_of(options["context"]))
+    for name, said in options.get("candidate_attributes", {}).items():
+        request.candidate_attributes.append(_given_message(name, said))
+
+
+def _given_message(name: str, said: CandidateValues) -> ranking_pb2.CandidateAttribute:
+    message = ranking_pb2.CandidateAttribute(name=name)
+    values: list[float | str | None] = []
+    if isinstance(said, Mapping):
+        message.item_ids.extend(said)
+        values.extend(said.values())
+    else:
+        values.extend(said)
+    if any(isinstance(value, str) for value in values):
+        # A number among texts is refused here: the message takes texts alone.
+        message.texts.extend("" if value is None else value for value in values)
+    else:
+        message.numbers.extend(math.nan if v is None else v for v in values)
+    return message
 
 
 def batches_of(events: Iterable[Event]) -> Iterator[event_pb2.WriteEventsRequest]:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from recsys.errors import EventError, RequestError
+from recsys.pipeline.given import CandidateAttribute
 from recsys.pipeline.requests import (
     Contribution,
     Explanation,
@@ -41,6 +42,7 @@ def rank_query_of(
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
+        candidate_attributes=_given_of(request),
         answer_by=answer_by,
     )
 
@@ -67,6 +69,7 @@ def recommend_query_of(
         explain_top_k=request.explain_top_k,
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
+        candidate_attributes=_given_of(request),
         answer_by=answer_by,
     )
 
@@ -112,6 +115,20 @@ def _context_of(request: ranking_pb2.RankRequest | ranking_pb2.RecommendRequest)
         return attributes_of(request.context, "context")
     except EventError as error:
         raise RequestError([(error.field, error.reason)]) from error
+
+
+def _given_of(
+    request: ranking_pb2.RankRequest | ranking_pb2.RecommendRequest,
+) -> list[CandidateAttribute]:
+    return [
+        CandidateAttribute(
+            name=found.name,
+            numbers=list(found.numbers),
+            texts=list(found.texts),
+            item_ids=list(found.item_ids),
+        )
+        for found in request.candidate_attributes
+    ]
 
 
 def _fields(ranked: RankedList) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def missing(subject: Subject, rng: np.random.Generator) -> str:
     dataset, plan = subject.dataset, subject.plan
     state = OnlineState(encode_log(dataset.snapshot), tuple(plan.aggregates.values()))
     items = np.array([UNKNOWN, *range(min(len(dataset.log.items.ids), 50)), ANONYMOUS], np.int32)
-    last = int(dataset.log.actions.visible[-1]) + 1
+    last = subject.after_log
     n_requests = 0
     contexts: tuple[Attributes | None, ...] = (None, {}, {"never seen before": "x"})
     for user in (ANONYMOUS, UNKNOWN, 0):

@@ -33,6 +33,7 @@ _STEPS_S: Final = (0, 0, 0, 1, 45, 600, 7_200, 86_400)
 _DELAYS_S: Final = (0, 0, 0, 0, 0, 1, 3_600, 2 * 86_400)
 _WORDS: Final = ("red", "blue", "old", "new", "large", "small", "wool", "linen", "warm", "light")
 _MISSING: Final = 0.2
+_ODD: Final = 0.02
 
 
 def _attribute(kind: Kind, mean_words: float = 1.0) -> AttributeProfile:
@@ -51,6 +52,7 @@ USUAL_LOG: Final = LogProfile(
     },
     users={"country": _attribute("string"), "age": _attribute("number")},
     context={"query": _attribute("string", 2.0), "device": _attribute("string")},
+    candidates={"relevancy": _attribute("number"), "badge": _attribute("string")},
     event_types={"view": 6, "click": 3, "purchase": 1},
 )
 
@@ -131,9 +133,14 @@ class _Maker:
         size = int(self._rng.integers(1, min(8, len(self._items)) + 1))
         shown = self._rng.choice(self._items, size=size, replace=False).tolist()
         context = self._attributes(self._like.context)
-        scores: dict[str, Attributes] = {i: {"relevancy": float(self._rng.random())} for i in shown}
+        said = {item: self._said() for item in shown if self._rng.random() > _MISSING}
         name = f"shown-{number}"
-        return ImpressionEvent(name, now, user, shown, name, session, context, scores)
+        return ImpressionEvent(name, now, user, shown, name, session, context, said)
+
+    def _said(self) -> Attributes:
+        attributes = self._attributes(self._like.candidates)
+        # Now and then somebody writes another type.
+        return {n: "many" if self._rng.random() < _ODD else v for n, v in attributes.items()}
 
     def _attributes(self, profiles: Mapping[str, AttributeProfile]) -> Attributes:
         there = {name: p for name, p in profiles.items() if self._rng.random() > _MISSING}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.config import Config
 from recsys.events.snapshot import LogSnapshot
+from recsys.features.candidates import chosen_candidates
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import profile_log
 from recsys.features.slates import Slates, one_slate
@@ -52,6 +53,15 @@ class Subject:
         """Which features may depend on the other candidates: bool (n_features,)."""
         return np.array([feature.listwise for feature in self.plan.features], dtype=np.bool_)
 
+    @property
+    def after_log(self) -> int:
+        """The first instant that sees everything, also what was last said of items and users."""
+        log = self.dataset.log
+        _, of_items, _ = log.items.version_table()
+        _, of_users, _ = log.users.version_table()
+        seen = (log.actions.visible, of_items, of_users, self.slates.as_of)
+        return max(int(instants.max(initial=0)) for instants in seen) + 1
+
     def sample(self, rng: np.random.Generator, n: int) -> list[int]:
         """Choose requests.
 
@@ -63,15 +73,21 @@ class Subject:
         return sorted(int(number) for number in chosen)
 
     def newest_request(self, items: NDArray[np.int32], user: int) -> Slates:
-        """Make a request after the log's last event, with the attributes of a past request.
+        """Make a request after the log's last event, with attributes of past requests.
 
         Returns:
             The request.
         """
         slates = self.slates
-        last = int(self.dataset.log.actions.visible[-1]) + 1
         context = slates.context[-1] if slates.context else None
-        return one_slate(user, max(last, int(slates.as_of[-1])), items, context)
+        said = np.arange(len(items)) % len(slates.items)
+        return one_slate(
+            user,
+            self.after_log,
+            items,
+            context,
+            candidates=chosen_candidates(slates.candidates, said),
+        )
 
 
 def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) -> Subject:

@@ -12,6 +12,7 @@ from recsys.config import LabelsConfig
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.actions import EncodedLog
+from recsys.features.candidates import CandidateColumns, candidate_columns
 from recsys.features.slates import Slates
 from recsys.schema import Attributes
 
@@ -105,6 +106,7 @@ def impression_slates(
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         context=_contexts(impressions),
         sessions=_sessions(impressions["session_id"]),
+        candidates=_candidates(impressions["item_attributes"], shown),
     )
     grades = graded["grade"].fill_null(0.0).to_numpy().astype(np.float32)
     return LabelledSlates(slates, grades, sampled=False)
@@ -159,6 +161,23 @@ def _contexts(impressions: pl.DataFrame) -> tuple[Attributes, ...]:
     if all(text in {"", "{}", None} for text in texts):
         return ()
     return tuple(decode_attributes(text) for text in texts)
+
+
+def _candidates(texts: pl.Series, shown: pl.DataFrame) -> CandidateColumns:
+    """Lay out what was known of items within their lists.
+
+    Returns:
+        (n_candidates,) by name and kind; empty where nothing was.
+    """
+    said = (
+        texts.to_frame("said").with_row_index("request").filter(~pl.col("said").is_in(["", "{}"]))
+    )
+    if said.is_empty():
+        return {}
+    known = {int(number): decode_attributes(text) for number, text in said.iter_rows()}
+    rows = enumerate(zip(shown["request"].to_list(), shown["item_id"].to_list(), strict=True))
+    found = ((i, known[request].get(item)) for i, (request, item) in rows if request in known)
+    return candidate_columns(((i, values) for i, values in found if values), shown.height)
 
 
 def _sessions(ids: pl.Series) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RankRequest(_message.Message):
-    __slots__ = ("request_id", "user_id", "item_ids", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id")
+    __slots__ = ("request_id", "user_id", "item_ids", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class RankRequest(_message.Message):
     EXPLAIN_TOP_K_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user_id: str
     item_ids: _containers.RepeatedScalarFieldContainer[str]
@@ -25,7 +26,20 @@ class RankRequest(_message.Message):
     explain_top_k: int
     exclude_item_ids: _containers.RepeatedScalarFieldContainer[str]
     session_id: str
-    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    candidate_attributes: _containers.RepeatedCompositeFieldContainer[CandidateAttribute]
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ...) -> None: ...
+
+class CandidateAttribute(_message.Message):
+    __slots__ = ("name", "item_ids", "numbers", "texts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    item_ids: _containers.RepeatedScalarFieldContainer[str]
+    numbers: _containers.RepeatedScalarFieldContainer[float]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., numbers: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RankResponse(_message.Message):
     __slots__ = ("request_id", "model_version", "item_ids", "scores", "explanations", "warnings")
@@ -44,7 +58,7 @@ class RankResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("request_id", "user_id", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id")
+    __slots__ = ("request_id", "user_id", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +66,7 @@ class RecommendRequest(_message.Message):
     EXPLAIN_TOP_K_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user_id: str
     context: _struct_pb2.Struct
@@ -59,7 +74,8 @@ class RecommendRequest(_message.Message):
     explain_top_k: int
     exclude_item_ids: _containers.RepeatedScalarFieldContainer[str]
     session_id: str
-    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    candidate_attributes: _containers.RepeatedCompositeFieldContainer[CandidateAttribute]
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("request_id", "model_version", "item_ids", "scores", "explanations", "warnings")

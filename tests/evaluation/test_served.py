@@ -51,10 +51,17 @@ def talk(client: Client) -> None:
     items = [f"item{n}" for n in range(30)]
     for number in range(20):
         user = ["user1", "newcomer", ""][number % 3]
-        ranked = client.rank(user, [*items, "never heard of"], request_id=f"r{number}")
+        asked = [*items, "never heard of"]
+        said = {"relevancy": [None if n % 5 == 0 else n / 10 for n in range(len(asked))]}
+        if number % 4 == 0:
+            said = {"relevancy": {"item3": 0.25, "item4": -1.0}, "badge": ["new"] * len(asked)}
+        if number % 4 == 1:
+            said = {"relevancy": ["text"] * len(asked)}
+        ranked = client.rank(user, asked, request_id=f"r{number}", candidate_attributes=said)
         click = InteractionEvent(f"k{number}", 0, user or "user2", ranked.item_ids[0], "click")
         client.write_events([click])
-        client.recommend(user, top_k=5, request_id=f"f{number}")
+        some = {"relevancy": {"item1": 3.0, "item2": 4.0}}
+        client.recommend(user, top_k=5, request_id=f"f{number}", candidate_attributes=some)
 
 
 def verify(workspace: Workspace, *arguments: str, status: int = 0) -> str:
@@ -78,6 +85,21 @@ def test_everything_that_was_served_is_what_the_log_says(copied) -> None:
     assert found["skipped"] == {}
     assert found["n_values"] > 40 * 20 * 20
     assert "0 mismatches" in verify(copied)
+
+
+def test_what_callers_say_of_candidates_reaches_the_ranker_and_the_feature_log(copied) -> None:
+    requests = {r.request_id: r for r in read_feature_log(copied.feature_log, 40)}
+    expected = {
+        "r2": [None if n % 5 == 0 else n / 10 for n in range(31)],
+        "r4": [{3: 0.25, 4: -1.0}.get(n) for n in range(31)],
+        "r5": [None] * 31,  # texts where the log has numbers
+        "f0": [{"item1": 3.0, "item2": 4.0}.get(item) for item in requests["f0"].item_ids],
+    }
+    for name, values in expected.items():
+        request = requests[name]
+        column = request.matrix[:, request.features.index("candidate.relevancy")]
+        wanted = np.array([np.nan if v is None else v for v in values], dtype=np.float32)
+        np.testing.assert_array_equal(column, wanted)
 
 
 def test_one_wrong_value_is_one_mismatch_by_name(copied) -> None:

@@ -69,12 +69,28 @@ def rank_request(rng: random.Random) -> ranking_pb2.RankRequest:
         top_k=rng.choice(INTEGERS),
         explain_top_k=rng.choice((0, 0, 0, 1, -1, 10_001)),
         exclude_item_ids=_texts(rng),
+        candidate_attributes=_said(rng),
     )
+
+
+def _said(rng: random.Random) -> list[ranking_pb2.CandidateAttribute]:
+    return [
+        ranking_pb2.CandidateAttribute(
+            name=_text(rng),
+            item_ids=rng.choice(([], _texts(rng))),
+            numbers=[rng.choice(NUMBERS) for _ in range(rng.randrange(4))],
+            texts=rng.choice(([], _texts(rng))),
+        )
+        for _ in range(rng.choice((0, 0, 1, 2)))
+    ]
 
 
 def recommend_request(rng: random.Random) -> ranking_pb2.RecommendRequest:
     return ranking_pb2.RecommendRequest(
-        user_id=_text(rng), context=_struct(rng), top_k=rng.choice(INTEGERS)
+        user_id=_text(rng),
+        context=_struct(rng),
+        top_k=rng.choice(INTEGERS),
+        candidate_attributes=_said(rng),
     )
 
 

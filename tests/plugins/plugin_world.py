@@ -83,7 +83,8 @@ def _visit(number: int, at: int, user: str, n_items: int, rng: np.random.Generat
         "budget": float(number % 7),
     }
     name = f"l{number}"
-    event = ImpressionEvent(name, at, user, shown, name, f"s{number}", context)
+    said = {item: {"relevancy": 1.0 / (1 + number % 3 + int(item[1:]))} for item in shown[:-1]}
+    event = ImpressionEvent(name, at, user, shown, name, f"s{number}", context, said)
     events = [VisibleEvent(event, at)]
     for place, kind in ((0, "click"), (1, "click"), (0, "purchase")):
         if rng.random() < 0.7:

@@ -69,6 +69,19 @@ BAD = [
     ({"item_ids": ["i"], "request_id": "r" * 257}, "request_id"),
     ({"item_ids": ["i"], "exclude_item_ids": ["x" * 257]}, "exclude_item_ids[0]"),
     ({"item_ids": ["i"], "context": {"odd": None}}, "context.odd"),
+    *(
+        ({"item_ids": ["i", "j"], "candidate_attributes": said}, f"candidate_attributes{place}")
+        for said, place in (
+            ([{"name": "bid", "numbers": [1.0]}], "[0]"),
+            ([{"name": "bid", "numbers": [1.0, 2.0], "texts": ["a", "b"]}], "[0]"),
+            ([{"name": "bid", "numbers": [1.0, float("inf")]}], "[0]"),
+            ([{"name": "bid", "numbers": [1.0, 2.0]}] * 2, "[1]"),
+            ([{"name": "", "numbers": [1.0, 2.0]}], "[0]"),
+            ([{"name": "bid"}], "[0]"),
+            ([{"name": "bid", "item_ids": ["i"], "numbers": [1.0, 2.0]}], "[0]"),
+            ([{"name": f"n{n}", "numbers": [1.0, 2.0]} for n in range(65)], ""),
+        )
+    ),
 ]
 
 
@@ -125,6 +138,20 @@ def test_the_text_of_an_unexpected_error_stays_in_the_server(kind, capsys):
     output = capsys.readouterr()
     assert kind.__name__ in output.out
     assert "4711" not in output.out + output.err
+
+
+def test_what_is_said_of_recommended_items_names_them():
+    said = ranking_pb2.CandidateAttribute(name="bid", numbers=[1.0])
+    with running() as (_, channel):
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        error = refused(
+            stub.Recommend, ranking_pb2.RecommendRequest(user_id="u", candidate_attributes=[said])
+        )
+        assert field_violations(error) == [
+            ("candidate_attributes[0]", "has no item_ids; expected the items that it is of")
+        ]
+        said.item_ids.append("i")
+        stub.Recommend(ranking_pb2.RecommendRequest(user_id="u", candidate_attributes=[said]))
 
 
 def test_recommend_finds_candidates_by_itself():

@@ -85,6 +85,13 @@ class TrainingError(RecsysError):
         super().__init__(f"{what}: {found}; expected {expected}")
 
 
+class ProcessesError(TrainingError):
+    """Several processes that should fit one model cannot work together."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__("several processes", found, expected)
+
+
 class RankingError(RecsysError):
     """Rows cannot be scored or measured: they do not fit the ranker, or a score is not finite."""
 

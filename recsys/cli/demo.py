@@ -62,13 +62,14 @@ def _fresh_workspace(folder: Path, data: Path) -> Workspace:
 def _learn(workspace: Workspace, data: Path) -> None:
     from recsys.cli.evaluate import evaluate_with_progress, print_evaluation
     from recsys.cli.events import import_with_progress, print_import
-    from recsys.cli.train import train_and_publish
+    from recsys.cli.train import train_with_progress
 
     _say(f"1. Import {data} into {workspace.log_config.path}")
     print_import(import_with_progress(workspace, [data]))
     _say("2. Fine-tune the text model, train the ranker, publish a bundle")
-    report = train_and_publish(workspace, activate=True)
-    typer.echo(f"bundle {report.version}: {report.n_features} features")
+    report = train_with_progress(workspace, activate=True)
+    if report is not None:
+        typer.echo(f"bundle {report.version}: {report.n_features} features")
     _say("3. Evaluate on the newest fifth of the lists, which training has not seen")
     print_evaluation(evaluate_with_progress(workspace))
 

@@ -26,20 +26,28 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do not go on with a run that was cut off.")
     ] = False,
+    ray: Annotated[int, typer.Option(help="Fit on so many Ray workers; needs recsys\\[ray].")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train on the log and publish a bundle; a run that was cut off is gone on with.
 
-    With --ranker-only new features are tried in the time that a ranker takes.
+    With --ranker-only new features are tried in the time that a ranker takes. Under torchrun the
+    text model is fitted by all processes together, and the first one publishes.
     """
     from recsys.cli.output import print_json
 
     opened = open_folder(workspace)
-    if fresh:
-        from recsys.training.runs import remove_unfinished
+    report: TrainReport | None
+    if ray and not ranker_only:
+        from recsys.training.cluster import train_on_ray
 
-        remove_unfinished(opened.runs)
-    report = train_and_publish(opened, activate=activate, ranker_only=ranker_only)
+        report = train_on_ray(opened, ray, activate=activate, fresh=fresh)
+    else:
+        report = train_with_progress(
+            opened, activate=activate, ranker_only=ranker_only, fresh=fresh
+        )
+    if report is None:
+        return
     if as_json:
         print_json({"version": report.version, "active": activate, "metrics": report.metrics})
         return
@@ -49,25 +57,18 @@ def train(
         typer.echo(f"  {name}: {value:.4f}")
 
 
-def train_and_publish(
-    workspace: Workspace, *, activate: bool, ranker_only: bool = False
-) -> TrainReport:
-    """Fold the spool into the log, train, publish and perhaps activate; shows progress.
+def train_with_progress(
+    workspace: Workspace, *, activate: bool, ranker_only: bool = False, fresh: bool = False
+) -> TrainReport | None:
+    """Train and publish; the first of several processes shows progress.
 
     Returns:
-        The report of the run.
+        The report of the run; None in other processes than the first.
     """
-    from recsys.bundle.store import BundleStore
     from recsys.cli.output import progress_lines
-    from recsys.events.merge import merge_spool
-    from recsys.events.snapshot import read_snapshot
-    from recsys.training.train import train as run
+    from recsys.training.publishing import train_and_publish
 
-    store = BundleStore(workspace.bundles)
-    reuse = store.open() if ranker_only else None
-    merge_spool(workspace.log_config)
     with progress_lines() as progress:
-        report = run(workspace, read_snapshot(workspace.log_config), progress, reuse=reuse)
-    if activate:
-        store.activate(report.version)
-    return report
+        return train_and_publish(
+            workspace, progress, activate=activate, ranker_only=ranker_only, fresh=fresh
+        )

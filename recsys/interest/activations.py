@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.interest.encoder import TextEncoder
+from recsys.interest.sharing import n_processes, put_together, share_of
 
 #: Beyond this, activations are computed again each time they are needed.
 MEMORY_BYTES: Final = 1 << 30
@@ -18,6 +19,8 @@ _TOKENS_PER_BATCH: Final = 4_096
 
 class Activations:
     """Hidden states of a list of texts; memory is bounded, what does not fit is recomputed.
+
+    Several processes that work together have the same texts and divide the work.
 
     Args:
         encoder: Whose lower half is used.
@@ -42,15 +45,16 @@ class Activations:
         capacity = memory_bytes // (2 * encoder.size)
         self._n_kept = int(np.searchsorted(np.cumsum(self.lengths), capacity, side="right"))
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])[: self._n_kept + 1]
-        self._kept = torch.empty(
+        self._kept = torch.zeros(
             (int(self._starts[-1]), encoder.size), dtype=torch.bfloat16, device=encoder.device
         )
         done = 0
-        for rows in self.buckets(np.arange(self._n_kept)):
+        for rows in share_of(self.buckets(np.arange(self._n_kept))):
             hidden, mask = encoder.lower([self._tokens[row] for row in rows])
             self._kept[self._places(rows)] = hidden[mask]
-            done += len(rows)
-            progress(done, len(texts))
+            done += n_processes() * len(rows)
+            progress(min(done, len(texts)), len(texts))
+        put_together(self._kept)
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -95,8 +99,9 @@ class Activations:
         """
         vectors = np.zeros((len(self), self._encoder.size), dtype=np.float32)
         with torch.no_grad():
-            for rows in self.buckets(np.arange(len(self))):
+            for rows in share_of(self.buckets(np.arange(len(self)))):
                 vectors[rows] = self._encoder.upper(*self.hidden(rows), layers).cpu().numpy()
+        put_together(torch.from_numpy(vectors))
         return vectors
 
     def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:

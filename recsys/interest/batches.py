@@ -14,6 +14,7 @@ from recsys.config import TuningConfig
 from recsys.interest.examples import Examples
 from recsys.interest.losses import contrastive_loss, list_loss
 from recsys.interest.reading import Past
+from recsys.interest.sharing import share_of, sum_losses
 from recsys.interest.towers import InterestNet, ItemBatch, PastBatch
 from recsys.interest.vectors import Table
 
@@ -83,7 +84,8 @@ class Batches:
         self.net.eval()
         with torch.no_grad():
             parts = [rows[i : i + _HELD_OUT_BATCH] for i in range(0, len(rows), _HELD_OUT_BATCH)]
-            return sum(float(self.loss(p)) * len(p) for p in parts) / max(1, len(rows))
+            mine = sum(float(self.loss(p)) * len(p) for p in share_of(parts))
+            return sum_losses(mine) / max(1, len(rows))
 
     def state(self) -> Tensors:
         """Copy everything that a step changes.

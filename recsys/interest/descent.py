@@ -17,7 +17,7 @@ from recsys.interest.batches import Batches, Tensors
 from recsys.interest.checkpoint import Checkpoints, FitState, load_optimiser, optimiser_tensors
 from recsys.interest.journal import Journal
 from recsys.interest.optimising import Group, clip, make_optimiser, rate_of
-from recsys.interest.sharing import share, sum_gradients, sum_losses
+from recsys.interest.sharing import rank, share, sum_gradients, sum_losses
 
 HELD_OUT: Final = 0.15
 
@@ -118,7 +118,7 @@ class Descent:
             done = (facts["epoch"] - 1) * self._n_fitted + min(facts["place"], self._n_fitted)
             total = self._plan.config.epochs * self._n_fitted
             self._journal.advance(self._plan.label, done, total)
-            if time.monotonic() - self._written_at > tuning.checkpoint_s:
+            if self._is_due():
                 self._write()
         self._batches.table.renew()
         found = self._batches.held_out_loss(self._held_out)
@@ -173,6 +173,11 @@ class Descent:
             torch.cuda.empty_cache()
             return self._gradients(rows)
         return total
+
+    def _is_due(self) -> bool:
+        # Clocks differ: the first process says when all of them stop for a checkpoint.
+        due = time.monotonic() - self._written_at > self._plan.config.tuning.checkpoint_s
+        return sum_losses(float(due and rank() == 0)) > 0
 
     def _write(self) -> None:
         tensors = self._batches.state() | optimiser_tensors(self._optimiser)

@@ -39,14 +39,18 @@ def choose_device(wish: str) -> torch.device:
         The device; `auto` takes CUDA where it is.
 
     Raises:
-        EncoderError: `cuda` was asked for and is not there.
+        EncoderError: `cuda` was asked for and is not there, or more processes than devices.
     """
     if wish == "cuda" and not torch.cuda.is_available():
         raise EncoderError(wish, "no such device", "auto or cpu")
     if wish == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     # A launcher of several processes gives each a device of its own.
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, n_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= n_devices:
+        found = f"process {number} of this machine, which has {n_devices}"
+        raise EncoderError(f"cuda:{number}", found, "one process per device")
+    return torch.device("cuda", number)
 
 
 def reduced_precision(device: torch.device) -> torch.autocast:

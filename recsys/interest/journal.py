@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from recsys.features.models import FitView
+from recsys.interest.sharing import rank
 from recsys.interest.trackers import open_tracker
 
 #: Read by `recsys.training.summary`.
@@ -19,6 +20,8 @@ HISTORY: Final = "history.jsonl"
 class Journal:
     """Writes what happens during one fit; one that was cut off is added to.
 
+    Of several processes only the first one writes.
+
     Args:
         view: Its folder receives the log, its progress callback hears of examples.
         tracker: Which tracker also hears of epochs.
@@ -26,8 +29,10 @@ class Journal:
 
     def __init__(self, view: FitView, tracker: str) -> None:
         self.folder: Path = view.folder / "text_interest" / f"first_{len(view.batch)}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._tracker = open_tracker(tracker, self.folder)
+        self._writes = rank() == 0
+        if self._writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._tracker = open_tracker(tracker if self._writes else "none", self.folder)
         self._progress = view.progress
         self._began_at = time.monotonic()
 
@@ -44,6 +49,8 @@ class Journal:
 
     def report(self, label: str, epoch: int, loss: float, held_out: float) -> None:
         """Note one epoch."""
+        if not self._writes:
+            return
         known = None if math.isnan(loss) else loss
         line = {
             "part": label,

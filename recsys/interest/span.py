@@ -19,7 +19,6 @@ from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, tune_encoder
 from recsys.interest.fitted import FittedInterest
 from recsys.interest.journal import Journal
 from recsys.interest.parts import Parts, Projection, make_known
-from recsys.interest.sharing import join
 from recsys.interest.stored_vectors import Head, NumberTraits, TextTable, joined
 from recsys.interest.text import HASH_BYTES, text_hash
 from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
@@ -59,7 +58,6 @@ def fit_span(
     Returns:
         The fitted model.
     """
-    join()
     bench = _taken_over(config, view, previous)
     if bench is None:
         return _silent(view.items)

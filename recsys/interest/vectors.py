@@ -14,9 +14,11 @@ from torch import nn
 from recsys.interest.activations import Activations, with_nothing
 from recsys.interest.catalogue import VersionTable
 from recsys.interest.encoder import TextEncoder
+from recsys.interest.sharing import n_processes
 from recsys.interest.towers import ItemBatch
 
-#: Texts of a batch that are encoded with gradients; more cost more and taught no more.
+#: Texts of a batch, over all processes, that are encoded with gradients; more cost more and taught
+#: no more.
 _FRESH: Final = 64
 _TEXTS_PER_PASS: Final = 4_096
 
@@ -70,7 +72,7 @@ class Fresh:
             The vectors with some replaced.
         """
         n_texts = int(np.searchsorted(distinct, len(self.activations)))
-        chosen = torch.randperm(n_texts)[:_FRESH].numpy()
+        chosen = torch.randperm(n_texts)[: -(-_FRESH // n_processes())].numpy()
         places = {int(distinct[place]): int(place) for place in chosen}
         for bucket in self.activations.buckets(distinct[chosen]):
             hidden, mask = self.activations.hidden(bucket)

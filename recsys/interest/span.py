@@ -97,7 +97,7 @@ def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:
         bench.versions, bench.part_rows, bench.tuned, bench.centre, bench.directions
     )
     fit_towers(fit, catalogue, bench.encoder.device)
-    if first and len(bench.encoder.tuned):
+    if first and bench.encoder.can_learn:
         bench.tuned = tune_encoder(fit, catalogue, bench.encoder, bench.activations)
 
 

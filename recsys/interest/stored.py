@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ENCODER: Final = "encoder"
 PRETRAINED: Final = "pretrained_layers.safetensors"
 ADAPTERS: Final = "adapters.safetensors"
+POOLING: Final = "pooling.safetensors"
 
 
 def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
     adapters = bottleneck_state(encoder.tuned)
     if adapters:
         save_file({k: v.contiguous() for k, v in adapters.items()}, folder / ADAPTERS)
+    if encoder.attention is not None:
+        save_file(encoder.attention.state_dict(), folder / POOLING)
     return {
         "tuned_layers": len(encoder.tuned),
         "max_tokens": encoder.max_tokens,
@@ -97,9 +100,9 @@ class StoredEncoder:
             Facts that `StoredEncoder` needs.
         """
         shutil.copytree(self._folder / ENCODER, folder / ENCODER)
-        shutil.copyfile(self._folder / PRETRAINED, folder / PRETRAINED)
-        if self._facts["bottleneck"]:
-            shutil.copyfile(self._folder / ADAPTERS, folder / ADAPTERS)
+        for name in (PRETRAINED, ADAPTERS, POOLING):
+            if (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
         return {name: self._facts[name] for name in _FACTS}
 
     def _load(self) -> TextEncoder:
@@ -118,6 +121,8 @@ class StoredEncoder:
                 if self._facts["bottleneck"]:
                     adapters = load_file(self._folder / ADAPTERS)
                     encoder.tuned.load_state_dict(adapters, strict=False)
+                if encoder.attention is not None:
+                    encoder.attention.load_state_dict(load_file(self._folder / POOLING))
                 self._encoder = encoder
             return self._encoder
 
@@ -140,7 +145,8 @@ def _write_layout(home: Path, encoder: TextEncoder) -> None:
     ]
     pooling = {
         "word_embedding_dimension": encoder.size,
-        "pooling_mode_mean_tokens": encoder.pooling == "mean",
+        # Learned weights of tokens are not known there; the mean is what they started from.
+        "pooling_mode_mean_tokens": encoder.pooling != "cls",
         "pooling_mode_cls_token": encoder.pooling == "cls",
     }
     (home / "1_Pooling").mkdir()

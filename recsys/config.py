@@ -121,6 +121,18 @@ class TuningConfig(Section):
         default="none", description="also learn from vectors moved to where the loss is larger"
     )
     adversarial_size: float = Field(default=0.05, gt=0, description="length of that move")
+    pretraining_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="of guessing hidden words of past texts, by the layers that are tuned then",
+    )
+    pretraining_share: float = Field(default=0.15, gt=0, lt=1, description="of the tokens, hidden")
+    pretraining_learning_rate: float = Field(default=5e-5, gt=0)
+    teacher: str = Field(
+        default="",
+        description="a cross-encoder or a larger encoder to learn from as well, named as encoders",
+    )
+    distillation: float = Field(default=0.5, gt=0, description="weight of what a teacher says")
     checkpoint_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
     tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = "tensorboard"
 
@@ -158,6 +170,17 @@ class InterestConfig(Section):
         description="expanding windows of the training span that are scored unseen",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_layers_to_pretrain(self) -> Self:
+        nothing = self.tuning.mode == "frozen" or (
+            self.tuning.mode == "layers" and not self.tuned_layers
+        )
+        if self.tuning.pretraining_epochs and nothing:
+            raise PydanticCustomError(
+                "pretraining", "pretraining_epochs needs layers to tune; mode frozen has none"
+            )
+        return self
 
 
 class RankerConfig(Section):

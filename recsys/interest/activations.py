@@ -59,6 +59,14 @@ class Activations:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    def tokens(self, row: int) -> list[int]:
+        """Give the tokens of a text.
+
+        Returns:
+            Their ids, with the special ones.
+        """
+        return self._tokens[row]
+
     def buckets(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut rows into batches of texts of about the same length.
 

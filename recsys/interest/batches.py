@@ -12,7 +12,7 @@ from torch import nn
 
 from recsys.config import TuningConfig
 from recsys.interest.examples import Examples
-from recsys.interest.losses import contrastive_loss, list_loss
+from recsys.interest.losses import SHARPNESS, contrastive_loss, distillation_loss, list_loss
 from recsys.interest.reading import Past
 from recsys.interest.sharing import share_of, sum_losses
 from recsys.interest.towers import InterestNet, ItemBatch, PastBatch
@@ -32,6 +32,7 @@ class _Batch:
     rates: torch.Tensor
     present: torch.Tensor
     targets: torch.Tensor
+    taught: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,26 @@ class Batches:
         examples: Oldest first.
         table: Vectors of items.
         config: Loss and augmentation.
+        taught: float32 (n, width): what a teacher says of the candidates, NaN where it was not
+            asked; None: there is no teacher.
     """
 
     net: InterestNet
     examples: Examples
     table: Table
     config: TuningConfig
+    taught: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def begin(self) -> None:
+        """Begin an epoch: dropout and augmentation are on."""
+        self.net.train()
+
+    def end(self) -> None:
+        """End an epoch: all texts are encoded again, with the encoder as it is now."""
+        self.table.renew()
 
     def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Compare scores with what was done.
@@ -120,6 +135,7 @@ class Batches:
 
     def _batch(self, rows: NDArray[np.int64], places: list[torch.Tensor]) -> _Batch:
         examples, device = self.examples, self.table.device
+        taught = None if self.taught is None else self.taught[rows]
         return _Batch(
             candidates=places[0],
             pasts=(
@@ -129,6 +145,7 @@ class Batches:
             rates=torch.as_tensor(examples.click_rates[rows], device=device),
             present=torch.as_tensor(examples.present[rows], device=device),
             targets=torch.as_tensor(examples.targets[rows], device=device),
+            taught=None if taught is None else torch.as_tensor(taught, device=device),
         )
 
     def _compare(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
@@ -144,6 +161,9 @@ class Batches:
             users = (points * liked.known[..., None]).sum(1)
             aside = contrastive_loss(users, placed.points[next_items])
             loss = loss + self.config.contrastive * aside
+        if batch.taught is not None and self.net.training:
+            student = _nearness(placed.points, batch)
+            loss = loss + self.config.distillation * distillation_loss(student, batch.taught)
         return loss
 
     def _compare_under_attack(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
@@ -168,6 +188,18 @@ class Batches:
             moved = ItemBatch(plain + move, items.numbers, items.rates)
             attacked = self._compare(moved, batch)
         return 0.5 * (loss + attacked)
+
+
+def _nearness(points: torch.Tensor, batch: _Batch) -> torch.Tensor:
+    """Compare candidates with what was liked last, as a teacher was asked to.
+
+    Returns:
+        (n, width).
+    """
+    liked = batch.pasts[0]
+    newest = liked.known.float().argmax(dim=1, keepdim=True)
+    last = nn.functional.embedding(liked.rows.gather(1, newest), points)
+    return SHARPNESS * (nn.functional.embedding(batch.candidates, points) * last).sum(-1)
 
 
 def _shortened(moves: torch.Tensor, length: float, *, exactly: bool) -> torch.Tensor:

@@ -29,6 +29,7 @@ from recsys.interest.files import find_encoder
 from recsys.interest.numbers import find_scale
 from recsys.interest.parts import flat
 from recsys.interest.stored import save_encoder
+from recsys.interest.teacher import Teacher
 from recsys.interest.text import choose_fields, part_fields
 from recsys.interest.towers import InterestNet
 
@@ -60,6 +61,7 @@ class Bench:
         net: The towers; None before the first fit.
         rates: float32 (n_items + 1,): log odds that an item is acted on when shown, from the last
             fit; the last one is that of all items.
+        teacher: Whom the fits learn from as well; None before the first fit, or without one.
     """
 
     template: Template
@@ -74,6 +76,7 @@ class Bench:
     directions: Vectors
     net: InterestNet | None = None
     rates: Vectors = dataclasses.field(default_factory=lambda: np.zeros(1, dtype=np.float32))
+    teacher: Teacher | None = None
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
         """Encode texts that are not on the bench.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import structlog
@@ -13,8 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.config import InterestConfig
-from recsys.interest.batches import Batches, Tensors
-from recsys.interest.checkpoint import Checkpoints, FitState, load_optimiser, optimiser_tensors
+from recsys.interest.checkpoint import (
+    Checkpoints,
+    FitState,
+    Tensors,
+    load_optimiser,
+    optimiser_tensors,
+)
 from recsys.interest.journal import Journal
 from recsys.interest.optimising import Group, clip, make_optimiser, rate_of
 from recsys.interest.sharing import rank, share, sum_gradients, sum_losses
@@ -22,6 +27,38 @@ from recsys.interest.sharing import rank, share, sum_gradients, sum_losses
 HELD_OUT: Final = 0.15
 
 _log = structlog.get_logger("recsys.interest")
+
+
+class Lessons(Protocol):
+    """What is learned from, and what learning changes."""
+
+    def __len__(self) -> int:
+        """Count the examples, oldest first."""
+        ...
+
+    def begin(self) -> None:
+        """Begin an epoch: dropout and augmentation are on."""
+        ...
+
+    def end(self) -> None:
+        """End an epoch: renew what was computed with earlier weights."""
+        ...
+
+    def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Give the mean loss of some examples."""
+        ...
+
+    def held_out_loss(self, rows: NDArray[np.int64]) -> float:
+        """Measure the loss alone; 0 where there are no examples. Ends what `begin` began."""
+        ...
+
+    def state(self) -> Tensors:
+        """Copy everything that a step changes."""
+        ...
+
+    def restore(self, state: Tensors) -> None:
+        """Go back to a state."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,7 +95,7 @@ class Descent:
 
     Args:
         plan: What to do.
-        batches: The examples.
+        lessons: The examples.
         checkpoints: Where the state is kept, and gone on from.
         journal: Told of steps and epochs.
     """
@@ -66,14 +103,14 @@ class Descent:
     def __init__(
         self,
         plan: Plan,
-        batches: Batches,
+        lessons: Lessons,
         checkpoints: Checkpoints,
         journal: Journal,
     ) -> None:
-        n_examples = len(batches.examples)
+        n_examples = len(lessons)
         n_fitted = n_examples - round(HELD_OUT * n_examples)
         self._plan = plan
-        self._batches = batches
+        self._lessons = lessons
         self._checkpoints = checkpoints
         self._journal = journal
         self._n_fitted = n_fitted
@@ -93,15 +130,14 @@ class Descent:
         facts, config = self._facts, self._plan.config
         state = self._checkpoints.read()
         if state is None:
-            facts["best"] = self._batches.held_out_loss(self._held_out)
-            self._best = self._batches.state()
+            facts["best"] = self._lessons.held_out_loss(self._held_out)
+            self._best = self._lessons.state()
             self._journal.report(self._plan.label, 0, float("nan"), facts["best"])
         else:
             self._go_on_from(state)
         while facts["epoch"] <= config.epochs and not facts["done"]:
             self._epoch()
-        self._batches.restore(self._best)
-        self._batches.net.eval()
+        self._lessons.restore(self._best)
         facts["done"] = True
         self._write()
 
@@ -110,7 +146,7 @@ class Descent:
         # The order follows from seed and epoch alone, so a place in it is all that is remembered.
         order = np.random.default_rng((self._plan.seed, facts["epoch"])).permutation(self._n_fitted)
         per_step = self._plan.config.batch_size * tuning.accumulation
-        self._batches.net.train()
+        self._lessons.begin()
         while facts["place"] < self._n_fitted:
             rows = order[facts["place"] : facts["place"] + per_step]
             facts["losses"].append(self._step(rows))
@@ -120,15 +156,15 @@ class Descent:
             self._journal.advance(self._plan.label, done, total)
             if self._is_due():
                 self._write()
-        self._batches.table.renew()
-        found = self._batches.held_out_loss(self._held_out)
+        self._lessons.end()
+        found = self._lessons.held_out_loss(self._held_out)
         self._journal.report(
             self._plan.label, facts["epoch"], float(np.mean(facts["losses"])), found
         )
         facts["worse"] += 1
         if found < facts["best"]:
             facts.update(best=found, worse=0)
-            self._best = self._batches.state()
+            self._best = self._lessons.state()
         facts.update(
             epoch=facts["epoch"] + 1, place=0, losses=[], done=facts["worse"] >= tuning.patience
         )
@@ -162,7 +198,7 @@ class Descent:
             total = 0.0
             for part in np.array_split(mine, min(n_parts, max(1, len(mine)))):
                 if len(part):
-                    loss = self._batches.loss(part) * (len(part) / len(rows))
+                    loss = self._lessons.loss(part) * (len(part) / len(rows))
                     loss.backward()  # type: ignore[no-untyped-call]
                     total += float(loss.detach())
         except torch.OutOfMemoryError:
@@ -180,12 +216,12 @@ class Descent:
         return sum_losses(float(due and rank() == 0)) > 0
 
     def _write(self) -> None:
-        tensors = self._batches.state() | optimiser_tensors(self._optimiser)
+        tensors = self._lessons.state() | optimiser_tensors(self._optimiser)
         self._checkpoints.write(FitState(tensors, self._best, self._facts))
         self._written_at = time.monotonic()
 
     def _go_on_from(self, state: FitState) -> None:
-        self._batches.restore({
+        self._lessons.restore({
             name: value
             for name, value in state.tensors.items()
             if not name.startswith("optimiser.")

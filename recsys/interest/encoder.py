@@ -30,7 +30,8 @@ from recsys.interest.adapting import add_bottlenecks, plain_state
 _STACKED: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
 _OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert"})
 _UNBOUNDED: Final = 1 << 20
-_UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+#: What reading a model's folder can raise.
+UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def choose_device(wish: str) -> torch.device:
@@ -195,6 +196,25 @@ class TextEncoder:
                 hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden.to(torch.bfloat16), mask.bool()
 
+    def contextual(
+        self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
+    ) -> torch.Tensor:
+        """Run an upper half.
+
+        Args:
+            hidden: From `lower`.
+            mask: From `lower`.
+            layers: `tuned` or `pretrained`.
+
+        Returns:
+            float32 (n, length, size): one vector per token.
+        """
+        with reduced_precision(self.device):
+            hidden = hidden.float()
+            for layer in layers:
+                hidden = _hidden(layer(hidden, _additive(mask)))
+        return hidden.float()
+
     def upper(
         self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
     ) -> torch.Tensor:
@@ -208,11 +228,7 @@ class TextEncoder:
         Returns:
             float32 (n, size), unit length.
         """
-        with reduced_precision(self.device):
-            hidden = hidden.float()
-            for layer in layers:
-                hidden = _hidden(layer(hidden, _additive(mask)))
-        hidden = hidden.float()
+        hidden = self.contextual(hidden, mask, layers)
         if self.pooling == "cls":
             return nn.functional.normalize(hidden[:, 0], dim=-1)
         if self.attention is not None and layers is self.tuned:
@@ -261,7 +277,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
         model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="eager"
         )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         expected = "a readable encoder"
         raise EncoderError(str(folder), told(error), expected) from error
     _check_tokenizer(folder, tokenizer, model.config.vocab_size)

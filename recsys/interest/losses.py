@@ -10,8 +10,8 @@ from torch import nn
 from recsys.config import TuningConfig
 
 _LOWEST: Final = -1e4
-#: Sharpness of the contrastive softmax over cosines.
-_SHARPNESS: Final = 10.0
+#: Sharpness of a softmax over cosines.
+SHARPNESS: Final = 10.0
 
 
 def list_loss(
@@ -65,5 +65,23 @@ def contrastive_loss(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     """
     cosines = nn.functional.normalize(users, dim=-1) @ items.T
     return nn.functional.cross_entropy(
-        _SHARPNESS * cosines, torch.arange(len(items), device=items.device)
+        SHARPNESS * cosines, torch.arange(len(items), device=items.device)
     )
+
+
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Compare the shares that a student gives candidates with those of a teacher.
+
+    Args:
+        student: (n, width): log odds, up to a constant per list.
+        teacher: (n, width): the same; NaN where the teacher was not asked.
+
+    Returns:
+        Mean Kullback-Leibler divergence over the lists of which the teacher was asked; 0 for none.
+    """
+    asked = ~teacher.isnan()
+    wanted = torch.log_softmax(teacher.masked_fill(~asked, _LOWEST), dim=-1)
+    found = torch.log_softmax(student.masked_fill(~asked, _LOWEST), dim=-1)
+    each = (wanted.exp() * (wanted - found) * asked).sum(-1)
+    lists = asked.any(dim=-1)
+    return (each * lists).sum() / lists.sum().clamp(min=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from functools import cache as cache_in_memory
+from functools import partial
 
 import numpy as np
 import structlog
@@ -15,12 +17,13 @@ from recsys.features.models import FitView, ItemSource
 from recsys.interest.bench import Bench, set_up
 from recsys.interest.catalogue import extend, no_template, no_versions
 from recsys.interest.examples import build_examples
-from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, tune_encoder
+from recsys.interest.fit import MIN_EXAMPLES, Fit, fit_towers, pretrain, tune_encoder
 from recsys.interest.fitted import FittedInterest
 from recsys.interest.journal import Journal
 from recsys.interest.parts import Parts, Projection, make_known
 from recsys.interest.stored_vectors import Head, NumberTraits, TextTable, joined
-from recsys.interest.text import HASH_BYTES, text_hash
+from recsys.interest.teacher import Teacher, teach
+from recsys.interest.text import HASH_BYTES, item_parts, text_hash
 from recsys.interest.towers import MAX_TEMPERATURE, InterestNet
 from recsys.interest.vectors import Catalogue
 
@@ -77,7 +80,11 @@ def fit_span(
     devices = [bench.encoder.device] if bench.encoder.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), Journal(view, config.tuning.tracker) as journal:
         torch.manual_seed(view.seed)
-        fit = Fit(net, examples, config, view.seed, journal)
+        fit = Fit(net, examples, bench.versions, config, view.seed, journal)
+        fit = dataclasses.replace(fit, taught=_taught(bench, view, fit))
+        if first and config.tuning.pretraining_epochs and len(encoder.tuned):
+            pretrain(fit, view.batch, bench.part_rows, (encoder, bench.activations))
+            bench.tuned = bench.activations.encode(encoder.tuned)
         _learn(bench, fit, first=first)
     return _finished(bench, view.items)
 
@@ -90,6 +97,23 @@ def _new_net(bench: Bench, config: InterestConfig, view: FitView) -> InterestNet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(view.seed)
         return InterestNet(kept, view.type_grades, bench.versions.numbers.shape[1], dropout)
+
+
+def _taught(bench: Bench, view: FitView, fit: Fit) -> NDArray[np.float32] | None:
+    tuning = fit.config.tuning
+    if not tuning.teacher:
+        return None
+    if bench.teacher is None:
+        # Beside the runs: what was said in one is known in the next.
+        cache = view.folder.parent / "teachers"
+        bench.teacher = Teacher(tuning.teacher, cache, bench.encoder.device)
+
+    @cache_in_memory
+    def text(version_row: int) -> str:
+        parts = item_parts(view.items.attributes(version_row), bench.template.parts)
+        return ". ".join(part for part in parts if part)
+
+    return teach(bench.teacher, fit.examples, text, partial(fit.journal.advance, "teacher"))
 
 
 def _learn(bench: Bench, fit: Fit, *, first: bool) -> None:

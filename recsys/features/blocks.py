@@ -21,6 +21,8 @@ from recsys.features.interning import hash_place
 _FREE: Final = -1
 _SMALLEST: Final = 2
 _CLASSES: Final = 32
+#: A search costs as much as looking at so many places one after another.
+_DENSE: Final = 4
 
 
 @compiled
@@ -97,6 +99,48 @@ def _move_all(
 
 
 @compiled
+def look_up_owner(
+    codes: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    logs: NDArray[np.int8],
+    owner: int,
+    keys: NDArray[np.int32],
+    n_codes: int,
+    out: NDArray[np.int32],
+) -> None:
+    """Find slots of one owner in the tables of `Blocks.tables`.
+
+    Args:
+        codes: By slot.
+        offsets: By owner.
+        logs: By owner.
+        owner: Negative: never seen.
+        keys: int32 (n,): negative: never seen.
+        n_codes: No code is as large.
+        out: int32 (n,), written: -1 for a key without a slot.
+    """
+    out[:] = -1
+    if not 0 <= owner < len(logs) or logs[owner] < 0:
+        return
+    first, capacity = offsets[owner], 1 << logs[owner]
+    if n_codes + capacity > _DENSE * len(keys):
+        for i in range(len(keys)):
+            if keys[i] >= 0:
+                place = _find(codes, first, capacity - 1, keys[i])
+                if codes[place] != _FREE:
+                    out[i] = place
+        return
+    # To lay the block out by code costs less than to search it so many times, mostly in vain.
+    by_code = np.full(n_codes, -1, dtype=np.int32)
+    for slot in range(first, first + capacity):
+        if 0 <= codes[slot] < n_codes:
+            by_code[codes[slot]] = slot
+    for i in range(len(keys)):
+        if keys[i] >= 0:
+            out[i] = by_code[keys[i]]
+
+
+@compiled
 def _look_up(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -155,6 +199,11 @@ class Blocks:
         columns = (self._codes, self._offsets, self._logs, self._sizes)
         return sum(int(column.rows.nbytes) for column in columns)
 
+    @property
+    def tables(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int8]]:
+        """Codes by slot, and by owner the first slot and the logarithm of the size of its block."""
+        return self._codes.rows, self._offsets.rows, self._logs.rows
+
     def grow(self, owners: NDArray[np.int32], keys: NDArray[np.int32]) -> Moves | None:
         """Insert keys until a block is full, then give those that are a larger one.
 
@@ -182,7 +231,7 @@ class Blocks:
             int32 (n,): -1 for a key without one.
         """
         out = np.empty(len(keys), dtype=np.int32)
-        _look_up(self._codes.rows, self._offsets.rows, self._logs.rows, owners, keys, out)
+        _look_up(*self.tables, owners, keys, out)
         return out
 
     def slots_of(self, owner: int) -> NDArray[np.int64]:

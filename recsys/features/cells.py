@@ -66,22 +66,6 @@ class KeyedRows(NamedTuple):
     slots: NDArray[np.int32]
 
 
-class KeyedReads(NamedTuple):
-    """The cells that candidates of a batch of requests read.
-
-    Args:
-        slots: int32 (n_keys,): cells; -1: a key without events.
-        starts: int64 (n_candidates + 1,): keys of candidate c are `starts[c]:starts[c + 1]`.
-        owners: int32 (n_candidates,): request of each candidate.
-        per_request: Candidates stand for requests: the key has no part of the item.
-    """
-
-    slots: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    owners: NDArray[np.int32]
-    per_request: bool
-
-
 def cell_key(aggregate: Aggregate) -> Aggregate:
     """Name the state of an aggregate: those that differ in name or reduction share it.
 
@@ -169,18 +153,7 @@ class Cells:
 
     def add(self, keyed: folds.Keyed, events: folds.Events) -> None:
         """Fold a batch of events in, in order of `visible_at`."""
-        folds.add_all(self._state, keyed, events)
-
-    def read(self, reads: KeyedReads, as_of: NDArray[np.int64], reduce: str) -> NDArray[np.float64]:
-        """Read one value per candidate.
-
-        Returns:
-            float64 (n_candidates,): NaN where it is missing.
-        """
-        out = np.empty(len(reads.owners))
-        code = folds.REDUCE_CODES[reduce]
-        folds.read_all(self._state, reads.slots, reads.starts, reads.owners, as_of, code, out)
-        return out
+        folds.add_all(self.state, keyed, events)
 
     def stream(
         self,
@@ -200,10 +173,11 @@ class Cells:
             reduce: How several values become one.
             out: float64 (n_candidates,): written.
         """
-        folds.stream(self._state, keyed, events, asked, folds.REDUCE_CODES[reduce], out)
+        folds.stream(self.state, keyed, events, asked, folds.REDUCE_CODES[reduce], out)
 
     @property
-    def _state(self) -> folds.State:
+    def state(self) -> folds.State:
+        """What the compiled folds take; views that are valid until the next growth."""
         return folds.State(
             self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s
         )

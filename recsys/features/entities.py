@@ -65,7 +65,7 @@ class Entities:
         self._codes: dict[str, MultiCodes] = {}
         self._single_codes: dict[str, SingleCodes] = {}
         self._values: dict[str, pl.Series] = {}
-        self._derived: dict[str, Growable] = {}
+        self._derived: dict[tuple[str, ...], Growable] = {}
 
     def __len__(self) -> int:
         return len(self._attributes)
@@ -253,23 +253,23 @@ class Entities:
                 self._single_codes[name].append(attributes.get(name))
 
     def derived(
-        self, key: str, compute: Callable[[int], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
+        self, key: tuple[str, ...], compute: Callable[[int], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         """Keep what is computed of attributes, and compute it for versions that are new.
 
         Args:
-            key: Names the computation.
+            key: Names the columns.
             compute: Called with the first row that is wanted; gives all from there on.
 
         Returns:
-            float64 (n_versions + 1,): version row v stands at v + 1, nothing known at 0.
+            float32 (n_versions + 1, n_columns): version row v stands at v + 1, nothing known at 0.
         """
         column = self._derived.get(key)
         if column is None:
-            column = self._derived[key] = Growable(np.float64, np.nan)
+            column = self._derived[key] = Growable(np.float32, np.nan, (len(key),))
         if len(column) <= len(self._attributes):
             column.extend(compute(len(column)))
-        found: NDArray[np.float64] = column.rows
+        found: NDArray[np.float32] = column.rows
         return found
 
     def codes(self, name: str) -> MultiCodes:

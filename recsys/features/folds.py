@@ -413,32 +413,6 @@ def add_all(state: State, keyed: Keyed, events: Events) -> None:
     stream(state, keyed, events, _NOBODY, 0, _NO_VALUES)
 
 
-def read_all(
-    state: State,
-    slots: NDArray[np.int32],
-    starts: NDArray[np.int64],
-    owners: NDArray[np.int32],
-    as_of: NDArray[np.int64],
-    reduce: int,
-    out: NDArray[np.float64],
-) -> None:
-    """Read one value per candidate.
-
-    Args:
-        state: The cells.
-        slots: int32 (n_keys,): cells; -1: a key without events.
-        starts: int64 (n_candidates + 1,): keys of candidate c are `starts[c]:starts[c + 1]`.
-        owners: int32 (n_candidates,): request of each candidate.
-        as_of: int64 (n_requests,).
-        reduce: How several values become one.
-        out: float64 (n_candidates,), written.
-    """
-    if state.code in {COUNT, SUM, DISTINCT}:
-        _read_sums(state.numbers, slots, starts, reduce, out)
-    else:
-        _read_all(*state, slots, starts, owners, as_of, reduce, out)
-
-
 def stream(
     state: State, keyed: Keyed, events: Events, asked: Asked, reduce: int, out: NDArray[np.float64]
 ) -> None:
@@ -464,7 +438,7 @@ def stream(
 
 
 @compiled
-def _read_all(
+def read_all(
     code: int,
     numbers: NDArray[Any],
     marks: NDArray[np.int64],
@@ -472,15 +446,33 @@ def _read_all(
     half_life_s: float,
     slots: NDArray[np.int32],
     starts: NDArray[np.int64],
-    owners: NDArray[np.int32],
+    asking: NDArray[np.int64],
     as_of: NDArray[np.int64],
     reduce: int,
     out: NDArray[np.float64],
 ) -> None:
+    """Read one value per candidate.
+
+    Args:
+        code: As in `State`, and so are the four that follow.
+        numbers: Its cells.
+        marks: Its cells.
+        step: Of its buckets.
+        half_life_s: Of its decay.
+        slots: int32 (n_keys,): cells; -1: a key without events.
+        starts: int64 (n_candidates + 1,): keys of candidate c are `starts[c]:starts[c + 1]`.
+        asking: int64 (n_candidates,): request of each candidate.
+        as_of: int64 (n_requests,).
+        reduce: How several values become one.
+        out: float64 (n_candidates,), written.
+    """
+    if code in (COUNT, SUM, DISTINCT):
+        _read_sums(numbers, slots, starts, reduce, out)
+        return
     for c in range(len(out)):
         out[c] = _read_reduced(
             code, numbers, marks, step, half_life_s,
-            slots, starts[c], starts[c + 1], as_of[owners[c]], reduce,
+            slots, starts[c], starts[c + 1], as_of[asking[c]], reduce,
         )  # fmt: skip
 
 

@@ -1,14 +1,15 @@
 """The candidate frame: named columns that expressions are written over.
 
 A column is an aggregate, `as_of`, an id, a score of a feature model, or an attribute: `item.NAME`,
-`user.NAME`, `context.NAME`, `candidate.NAME`. Numeric columns are gathered with numpy; text becomes
-a polars column only when an expression asks for it.
+`user.NAME`, `context.NAME`, `candidate.NAME`. Numeric columns are gathered with numpy; they become
+polars columns only when an expression asks for them, then all together, and so does text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,9 @@ USER_ID = "user_id"
 REQUEST = "request"
 _SCOPES = frozenset({"item", "user", "context", "candidate"})
 
+#: Numbers that are handed to polars at once.
+_BLOCK: Final = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -40,6 +44,7 @@ class Frame:
         aggregates: Scalar aggregates by column name.
         profile: Kinds of the attributes.
         scores: float32 (n_candidates,) columns of feature models by name.
+        known: Aggregates that were read before, by name.
     """
 
     slates: Slates
@@ -47,6 +52,12 @@ class Frame:
     aggregates: Mapping[str, Aggregate]
     profile: LogProfile
     scores: Mapping[str, NDArray[np.float32]]
+    known: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def read(self, aggregates: Sequence[Aggregate]) -> None:
+        """Read aggregates together: those with one key share a walk, and one call is cheaper."""
+        values = self.reader.read_many(aggregates, self.slates)
+        self.known.update((a.name, v) for a, v in zip(aggregates, values, strict=True))
 
     def column(self, name: str) -> NDArray[np.float64] | NDArray[np.float32] | pl.Series:
         """Read a column.
@@ -58,7 +69,9 @@ class Frame:
             KeyError: No column has this name.
         """
         if name in self.aggregates:
-            return self.reader.read(self.aggregates[name], self.slates)
+            if name not in self.known:
+                self.read([self.aggregates[name]])
+            return self.known[name]
         if name in self.scores:
             return self.scores[name]
         scope, _, attribute = name.partition(".")
@@ -71,16 +84,45 @@ class Frame:
             return pl.Series(name, np.array(self.slates.spread(values)))
         raise KeyError(name)
 
-    def series(self, name: str) -> pl.Series:
-        """Read a column as polars sees it: missing is null, never NaN or zero.
+    def numbers(self, name: str) -> NDArray[np.floating]:
+        """Read a column of numbers.
 
         Returns:
-            The series.
+            float (n_candidates,): NaN where it is missing.
         """
         column = self.column(name)
-        if isinstance(column, pl.Series):
-            return column.alias(name)
-        return pl.Series(name, column, nan_to_null=True)
+        return column.to_numpy() if isinstance(column, pl.Series) else column
+
+    def data(self, names: Iterable[str]) -> pl.DataFrame:
+        """Lay columns out as polars sees them: missing is null, never NaN or zero.
+
+        Returns:
+            The columns; numbers are float64.
+        """
+        columns = {name: self.column(name) for name in names}
+        numbers = {n: c for n, c in columns.items() if isinstance(c, np.ndarray)}
+        series = {n: c.alias(n) for n, c in columns.items() if isinstance(c, pl.Series)}
+        series.update(self._as_series(numbers))
+        return pl.DataFrame([series[name] for name in columns])
+
+    def _as_series(self, numbers: Mapping[str, NDArray[np.floating]]) -> dict[str, pl.Series]:
+        """Make series of arrays: cut from one long series, a third of the cost of one by one.
+
+        Returns:
+            The series by name.
+        """
+        found: dict[str, pl.Series] = {}
+        names, n_rows = list(numbers), len(self.slates.items)
+        n_columns = max(1, _BLOCK // max(1, n_rows))
+        for start in range(0, len(names), n_columns):
+            group = names[start : start + n_columns]
+            block = np.empty((len(group), n_rows))
+            for row, name in zip(block, group, strict=True):
+                row[:] = numbers[name]
+            whole = pl.Series("", block.ravel(), nan_to_null=True)
+            for number, name in enumerate(group):
+                found[name] = whole.slice(number * n_rows, n_rows).alias(name)
+        return found
 
     def _ids(self, name: str) -> pl.Series:
         of_users = name == USER_ID

@@ -1,22 +1,24 @@
 """From columns to the ranker's matrix: as little as possible through expressions.
 
-A feature that is an aggregate, a score or a number of an item or user is copied. A feature of the
-item's attributes alone has one value per version of the item, computed when the version is first
-asked for. Everything else goes through one polars `select` per batch.
+A feature of the item's attributes alone has one value per version of the item, computed when the
+version is first asked for. Columns of numbers and what is mere arithmetic over them are computed by
+one compiled loop. Everything else goes through one polars `select` per batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.errors import PluginError, told
-from recsys.features.frame import REQUEST, Frame, item_columns
+from recsys.features.arithmetic import Arithmetic, Program
+from recsys.features.frame import AS_OF, REQUEST, Frame, item_columns
 from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 
@@ -35,12 +37,16 @@ class Column:
         feature: What it holds.
         roots: Names of the columns that its expression reads.
         owner: Plugin that offers it.
+        alone: Its expression, for a batch of one request.
+        grouped: Its expression, for a batch of several.
     """
 
     position: int
     feature: Feature
     roots: tuple[str, ...]
     owner: str
+    alone: pl.Expr
+    grouped: pl.Expr
 
     @property
     def key(self) -> str:
@@ -48,14 +54,16 @@ class Column:
         return f"{self.feature.name}={self.feature.expr}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """How each column of a matrix is made.
 
     Args:
         n_columns: All of them.
-        aggregates: What is read.
-        plain: Columns that are copied.
+        aggregates: What is read for every candidate.
+        request_aggregates: What is read once per request.
+        arithmetic: Columns that the program computes.
+        program: Computes them.
         by_version: Columns with one value per version of an item.
         derived: Columns that need a `select`.
         per_request: Columns with one value per request.
@@ -63,10 +71,27 @@ class Layout:
 
     n_columns: int
     aggregates: tuple[Aggregate, ...]
-    plain: tuple[Column, ...]
+    request_aggregates: tuple[Aggregate, ...]
+    arithmetic: tuple[Column, ...]
+    program: Program
     by_version: tuple[Column, ...]
     derived: tuple[Column, ...]
     per_request: tuple[Column, ...]
+
+    @cached_property
+    def arithmetic_positions(self) -> NDArray[np.int64]:
+        """Where the program's columns go."""
+        return np.array([column.position for column in self.arithmetic], dtype=np.int64)
+
+    @cached_property
+    def versions_key(self) -> tuple[str, ...]:
+        """Name under which values by version are kept."""
+        return tuple(column.key for column in self.by_version)
+
+    @cached_property
+    def versions_positions(self) -> list[int]:
+        """Where values by version go."""
+        return [column.position for column in self.by_version]
 
 
 def make_layout(
@@ -89,30 +114,45 @@ def make_layout(
     Returns:
         The layout.
     """
-    kinds: dict[str, list[Column]] = {"plain": [], "by_version": [], "derived": [], "requests": []}
-    read: set[str] = set()
+    kinds: dict[str, list[Column]] = {
+        name: [] for name in ("arithmetic", "by_version", "derived", "requests")
+    }
+    arithmetic = Arithmetic(
+        lambda name: name in aggregates or name in scores or _is_number(name, profile),
+        exact=frozenset({AS_OF}),
+    )
     for position, feature in enumerate(features):
-        roots = tuple(dict.fromkeys(feature.expr.meta.root_names()))
-        read.update(roots)
-        column = Column(position, feature, roots, owners.get(feature.name, "unknown"))
-        numeric = feature.expr.meta.is_column() and (
-            roots[0] in aggregates or roots[0] in scores or _is_number(roots[0], profile)
-        )
-        of_item = bool(roots) and all(root.startswith(_ITEM) for root in roots)
-        if numeric:
-            kinds["plain"].append(column)
-        elif of_item and not feature.listwise:
+        column = _column(position, feature, owners.get(feature.name, "unknown"))
+        of_item = bool(column.roots) and all(root.startswith(_ITEM) for root in column.roots)
+        if of_item and not feature.listwise:
             kinds["by_version"].append(column)
+        elif arithmetic.take(feature.expr, listwise=feature.listwise):
+            kinds["arithmetic"].append(column)
         else:
             kinds["requests" if feature.per_request else "derived"].append(column)
+
+    def read_by(*names: str) -> tuple[Aggregate, ...]:
+        roots = {root for name in names for column in kinds[name] for root in column.roots}
+        return tuple(a for name, a in aggregates.items() if name in roots)
+
     return Layout(
         n_columns=len(features),
-        aggregates=tuple(a for name, a in aggregates.items() if name in read),
-        plain=tuple(kinds["plain"]),
+        aggregates=read_by("arithmetic", "derived"),
+        request_aggregates=read_by("requests"),
+        arithmetic=tuple(kinds["arithmetic"]),
+        program=arithmetic.program(),
         by_version=tuple(kinds["by_version"]),
         derived=tuple(kinds["derived"]),
         per_request=tuple(kinds["requests"]),
     )
+
+
+def _column(position: int, feature: Feature, owner: str) -> Column:
+    roots = tuple(dict.fromkeys(feature.expr.meta.root_names()))
+    alone = feature.expr.alias(feature.name)
+    # A single request is its own group; grouping it costs more than most expressions.
+    grouped = feature.expr.over(REQUEST).alias(feature.name) if feature.listwise else alone
+    return Column(position, feature, roots, owner, alone, grouped)
 
 
 def _is_number(name: str, profile: LogProfile) -> bool:
@@ -138,57 +178,66 @@ def compute_matrix(layout: Layout, frame: Frame) -> NDArray[np.float32]:
         PluginError: An expression failed or gave another number of rows.
     """
     slates = frame.slates
-    # Together, so that aggregates with one key share one walk; the frame then finds them read.
-    frame.reader.read_many(layout.aggregates, slates)
+    frame.read(layout.aggregates)
     matrix = np.empty((len(slates.items), layout.n_columns), dtype=np.float32, order="F")
-    for column in layout.plain:
-        matrix[:, column.position] = frame.column(column.roots[0])
-    if layout.by_version:
-        versions = frame.reader.item_versions(slates)
-        for column in layout.by_version:
-            matrix[:, column.position] = _by_version(column, frame)[versions + 1]
-    for columns, part in ((layout.derived, frame), (layout.per_request, None)):
-        if not columns:
-            continue
-        shown = part or Frame(slates.heads(), frame.reader, frame.aggregates, frame.profile, {})
-        for column, values in zip(columns, _select(shown, columns), strict=True):
-            matrix[:, column.position] = values if part else slates.spread(values)
+    # A number that no float32 holds becomes infinite, and what is infinite is missing.
+    with np.errstate(over="ignore"):
+        if layout.arithmetic:
+            numbers = [frame.numbers(name) for name in layout.program.columns]
+            layout.program.run(numbers, slates, matrix, layout.arithmetic_positions)
+        if layout.by_version:
+            versions = frame.reader.item_versions(slates)
+            matrix[:, layout.versions_positions] = _by_version(layout, frame)[versions + 1]
+        if layout.derived:
+            for column, values in _select(frame, layout.derived):
+                matrix[:, column.position] = values
+        if layout.per_request:
+            heads = Frame(slates.heads(), frame.reader, frame.aggregates, frame.profile, {})
+            heads.read(layout.request_aggregates)
+            for column, values in _select(heads, layout.per_request):
+                matrix[:, column.position] = slates.spread(values)
     matrix[~np.isfinite(matrix)] = np.nan
     return matrix
 
 
-def _by_version(column: Column, frame: Frame) -> NDArray[np.float64]:
+def _by_version(layout: Layout, frame: Frame) -> NDArray[np.float32]:
     """Give the values of all versions, computing those of versions that are new.
 
     Returns:
-        float64 (n_versions + 1,): version row v stands at v + 1; first, an unknown item.
+        float32 (n_versions + 1, n_columns): version row v stands at v + 1; first, an unknown item.
     """
+    columns = layout.by_version
 
-    def compute(start: int) -> NDArray[np.float64]:
-        data = item_columns(frame, column.roots, start)
-        requests = pl.Series(REQUEST, np.zeros(data.height, dtype=np.int64))
-        (values,) = _evaluate(data.with_columns(requests), [column], alone=True)
-        return values.astype(np.float64)
+    def compute(start: int) -> NDArray[np.float32]:
+        names = sorted({root for column in columns for root in column.roots})
+        data = item_columns(frame, names, start)
+        found = np.empty((data.height, len(columns)), dtype=np.float32)
+        for position, (_, values) in enumerate(_evaluate(data, columns, alone=True)):
+            found[:, position] = values
+        return found
 
-    return frame.reader.items.derived(column.key, compute)
+    return frame.reader.items.derived(layout.versions_key, compute)
 
 
-def _select(frame: Frame, columns: Sequence[Column]) -> list[NDArray[np.float32]]:
-    names = {root for column in columns for root in column.roots} | {REQUEST}
-    data = pl.DataFrame([frame.series(name) for name in sorted(names)])
-    return _evaluate(data, columns, alone=len(frame.slates) == 1)
+def _select(frame: Frame, columns: Sequence[Column]) -> Iterator[tuple[Column, NDArray[Any]]]:
+    names = {root for column in columns for root in column.roots}
+    alone = len(frame.slates) == 1
+    if not names or not alone:
+        names.add(REQUEST)
+    return _evaluate(frame.data(sorted(names)), columns, alone=alone)
 
 
 def _evaluate(
     data: pl.DataFrame, columns: Sequence[Column], *, alone: bool
-) -> list[NDArray[np.float32]]:
+) -> Iterator[tuple[Column, NDArray[Any]]]:
     try:
-        selected = data.select(_numeric(column.feature, alone=alone) for column in columns)
+        selected = data.select([c.alone if alone else c.grouped for c in columns])
+        found = [_numbers(series) for series in selected.iter_columns()]
     except EXPRESSION_FAILURES as error:
         raise _culprit(data, columns) from error
     if selected.height != data.height:
         raise _culprit(data, columns)
-    return [_floats(column) for column in selected.iter_columns()]
+    return zip(columns, found, strict=True)
 
 
 def _culprit(data: pl.DataFrame, columns: Sequence[Column]) -> PluginError:
@@ -200,7 +249,7 @@ def _culprit(data: pl.DataFrame, columns: Sequence[Column]) -> PluginError:
     for column in columns:
         hook = f"feature {column.feature.name}"
         try:
-            found = data.select(_numeric(column.feature, alone=False))
+            found = data.select(column.alone.cast(pl.Float32))
         except EXPRESSION_FAILURES as error:
             return PluginError(column.owner, hook, told(error))
         if found.height not in {1, data.height}:
@@ -210,13 +259,8 @@ def _culprit(data: pl.DataFrame, columns: Sequence[Column]) -> PluginError:
     return PluginError("unknown", "features", f"fail together but not alone: {names}")
 
 
-def _numeric(feature: Feature, *, alone: bool) -> pl.Expr:
-    # A single request is its own group; grouping it costs more than most expressions.
-    grouped = feature.listwise and not alone
-    expr = feature.expr.over(REQUEST) if grouped else feature.expr
-    return expr.cast(pl.Float32).alias(feature.name)
-
-
-def _floats(column: pl.Series) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = column.to_numpy()
+def _numbers(series: pl.Series) -> NDArray[Any]:
+    values: NDArray[Any] = series.to_numpy()
+    if values.dtype.kind != "f" or not series.dtype.is_float():
+        values = series.cast(pl.Float32).to_numpy()
     return values

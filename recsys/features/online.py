@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EncodedLog
 from recsys.features.arrivals import Arrivals
-from recsys.features.asked import ask
 from recsys.features.entities import EntitiesRecord
-from recsys.features.keys import parse_key
+from recsys.features.gather import Gather
+from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
-from recsys.features.pairs import Sources
+from recsys.features.pairs import Sources, request_owners
 from recsys.features.reading import BatchMemo, age_s
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
@@ -31,6 +31,8 @@ from recsys.schema import SESSION, VisibleEvent
 _BULK_EVENTS: Final = 1_000_000
 #: Ended sessions are swept out when there are so many more visitors than after the last sweep.
 _SWEEP_VISITORS: Final = 50_000
+#: Sets of aggregates that are read again and again; a plan has two or three.
+_MOST_GATHERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class OnlineState:
         self._arrivals = Arrivals(log)
         self._memo = BatchMemo()
         self._keys: dict[str, KeyState] = {}
+        self._n_changes = 0
+        self._gathers: dict[tuple[int, ...], tuple[int, Gather]] = {}
         for aggregate in aggregates:
             state = self._keys.get(aggregate.by)
             if state is None:
@@ -94,7 +98,7 @@ class OnlineState:
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""
-        self._memo.clear()
+        self._changed()
         for actions in self._arrivals.encode(events):
             self._add(actions)
 
@@ -134,7 +138,11 @@ class OnlineState:
         Returns:
             float64 (n_candidates,) for each: NaN where it is missing.
         """
-        return [self._read(aggregate, slates) for aggregate in aggregates]
+        gather = self._gather(aggregates)
+        items = slates.items.astype(np.int32, copy=False)
+        versions = self.item_versions(slates) if gather.needs_versions else items
+        owners = self._owners(gather.keys, slates)
+        return list(gather.read(owners, items, versions, slates.offsets, slates.as_of))
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read the last items of every request's user or session.
@@ -155,7 +163,7 @@ class OnlineState:
         What the user's events added to items, attributes and everything else stays, as it does in
         a log in which the same events name nobody.
         """
-        self._memo.clear()
+        self._changed()
         row = self.users.forget(user_id)
         if row < 0:
             return
@@ -196,6 +204,7 @@ class OnlineState:
             record: From `record`.
             arrays: From `record`, of a state with the same aggregates.
         """
+        self._changed()
         self._n_swept = record.n_swept
         by_part: dict[str, dict[str, NDArray[Any]]] = {}
         for name, array in arrays.items():
@@ -221,32 +230,46 @@ class OnlineState:
         """
         return {by: state.n_keys for by, state in self._keys.items()}
 
-    def _read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
-        memo, state = self._memo.of(slates), self._keys[aggregate.by]
-        # By identity, which the note itself keeps alive: hashing all fields costs more than a read.
-        found: tuple[Aggregate, NDArray[np.float64]] | None = memo.get(id(aggregate))
-        if found is not None:
-            return found[1]
-        reads = memo.get(aggregate.by)
-        if reads is None:
-            key = state.key
-            rows = self.item_versions(slates) if key.item_attribute else slates.items
-            sessions = self._sessions(slates) if key.request == "session" else None
-            versions = self.user_versions(slates) if key.user_attribute else slates.users
-            asked = ask(
-                key,
-                slates,
-                self._sources,
-                item_rows=rows,
-                user_versions=versions,
-                sessions=sessions,
-            )
-            reads = memo[aggregate.by] = state.reads(asked, slates)
-        values = state.cells(aggregate).read(reads, slates.as_of, aggregate.reduce)
-        if reads.per_request:
-            values = slates.spread(values).astype(np.float64, copy=False)
-        memo[id(aggregate)] = (aggregate, values)
-        return values
+    def _gather(self, aggregates: Sequence[Aggregate]) -> Gather:
+        """Find or make what reads these aggregates; up to date with the state.
+
+        Returns:
+            The gather.
+        """
+        # By identity, which the gather keeps alive: hashing all fields costs more than the reads.
+        wanted = tuple(map(id, aggregates))
+        found = self._gathers.get(wanted)
+        if found is None:
+            if len(self._gathers) >= _MOST_GATHERS:
+                self._gathers.clear()
+            gather = Gather(aggregates, self._keys, self._sources)
+            self._gathers[wanted] = (self._n_changes, gather)
+            return gather
+        n_changes, gather = found
+        if n_changes != self._n_changes:
+            gather.refresh()
+            self._gathers[wanted] = (self._n_changes, gather)
+        return gather
+
+    def _owners(self, keys: Sequence[Key], slates: Slates) -> NDArray[np.int32]:
+        """Find the request's part of keys.
+
+        Returns:
+            int32 (n_keys, n_requests): 0 where a key has no such part.
+        """
+        found: dict[str, NDArray[np.int32]] = {"": np.zeros(len(slates), dtype=np.int32)}
+        for key in keys:
+            if key.request not in found:
+                sessions = self._sessions(slates) if key.request == "session" else None
+                versions = self.user_versions(slates) if key.user_attribute else slates.users
+                found[key.request] = request_owners(key, slates, self._sources, versions, sessions)
+        rows = np.array([found[key.request] for key in keys], dtype=np.int32)
+        return rows.reshape(len(keys), len(slates))
+
+    def _changed(self) -> None:
+        """Note that what was read may be another now, and that tables may have moved."""
+        self._memo.clear()
+        self._n_changes += 1
 
     def _sessions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the visitors whose session is running; a session's cells are its visitor's.

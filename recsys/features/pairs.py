@@ -15,13 +15,13 @@ from recsys.features.actions import Actions
 from recsys.features.codes import NO_VALUE
 from recsys.features.compiled import compiled
 from recsys.features.contexts import Contexts
-from recsys.features.entities import ANONYMOUS, Entities
+from recsys.features.entities import Entities
 from recsys.features.keys import Key
 from recsys.features.sessions import Visitors
 from recsys.features.slates import Slates
 
-#: A request attribute that is part of a key comes from the request, or from these places.
-_MISSING: Final = -1
+#: The part of the request that is not there: its key is no key, and nothing is read.
+MISSING: Final = -1
 
 
 class Sources(NamedTuple):
@@ -188,7 +188,7 @@ def one_each(owners: NDArray[np.int32], codes: NDArray[np.int32]) -> CandidatePa
     Returns:
         The pairs.
     """
-    there = owners != ANONYMOUS
+    there = owners != MISSING
     if there.all():
         return CandidatePairs(np.arange(len(codes) + 1, dtype=np.int64), owners, codes)
     starts = np.concatenate([[0], np.cumsum(there)]).astype(np.int64)
@@ -236,7 +236,7 @@ def _expand_candidates(
     starts = np.zeros(len(owners) + 1, dtype=np.int64)
     for i in range(len(owners)):
         starts[i + 1] = starts[i]
-        if owners[i] != _MISSING and versions[i] >= 0:
+        if owners[i] != MISSING and versions[i] >= 0:
             starts[i + 1] += offsets[versions[i] + 1] - offsets[versions[i]]
     out_owners = np.empty(starts[-1], dtype=np.int32)
     out_codes = np.empty(starts[-1], dtype=np.int32)

@@ -208,7 +208,7 @@ class FeaturePlan:
         """
         names = sorted({name for expr in exprs for name in expr.meta.root_names()})
         frame = Frame(slates, reader, self.aggregates, self.profile, {})
-        data = pl.DataFrame([frame.series(name) for name in names])
+        data = frame.data(names)
         kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
         mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
         return mask

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.actions import Actions, EventTypes
-from recsys.features.asked import KeyReads, combine
+from recsys.features.asked import combine
 from recsys.features.blocks import Blocks
-from recsys.features.cells import Cells, KeyedReads, KeyedRows, cell_key
+from recsys.features.cells import Cells, KeyedRows, cell_key
 from recsys.features.folding import keyed_events
 from recsys.features.interning import PairTable
 from recsys.features.keys import Key
 from recsys.features.pairs import EventPairs, Sources, event_owners, event_pairs
 from recsys.features.reading import type_mask
 from recsys.features.rings import Rings
-from recsys.features.slates import Slates
 from recsys.features.vocabulary import Aggregate
 from recsys.schema import SESSION
 
@@ -64,8 +63,8 @@ class KeyState:
     def __init__(self, key: Key, types: EventTypes) -> None:
         self.key = key
         self._types = types
-        self._blocks = Blocks() if key.combined else None
-        self._n_slots = 0
+        self.blocks = Blocks() if key.combined else None
+        self.n_slots = 0
         self._cells: dict[Aggregate, Cells] = {}
         self._shared: dict[Aggregate, Cells] = {}
         self._pairs: dict[Aggregate, PairTable] = {}
@@ -75,13 +74,13 @@ class KeyState:
     @property
     def n_keys(self) -> int:
         """Keys that something is kept for, or room for it."""
-        return self._blocks.n_keys if self._blocks is not None else self._n_slots
+        return self.blocks.n_keys if self.blocks is not None else self.n_slots
 
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept."""
         tables = sum(pairs.nbytes for pairs in self._pairs.values())
-        tables += self._blocks.nbytes if self._blocks else 0
+        tables += self.blocks.nbytes if self.blocks else 0
         cells = sum(cells.nbytes for cells in self._cells.values())
         return tables + cells + sum(rings.nbytes for rings in self._rings.values())
 
@@ -112,26 +111,6 @@ class KeyState:
         """
         return self._rings[cell_key(aggregate)]
 
-    def reads(self, asked: KeyReads, slates: Slates) -> KeyedReads:
-        """Find the cells that requests read.
-
-        Returns:
-            The cells.
-        """
-        pairs = asked.pairs
-        if self._blocks is not None:
-            slots = self._blocks.look_up(pairs.owners, pairs.codes)
-        else:
-            slots = pairs.codes if self.key.item else pairs.owners
-            slots = np.where(slots < self._n_slots, slots, np.int32(-1))
-        per_request = not self.key.item
-        if len(slates) == 1:
-            owners = np.zeros(1 if per_request else len(slates.items), dtype=np.int32)
-        else:
-            requests = np.arange(len(slates), dtype=np.int32)
-            owners = requests if per_request else np.repeat(requests, slates.sizes)
-        return KeyedReads(slots, pairs.starts, owners, per_request)
-
     def add(self, batch: Batch, sources: Sources) -> None:
         """Fold events in."""
         owners = None
@@ -159,14 +138,14 @@ class KeyState:
         Returns:
             By name; views that must not be changed.
         """
-        found: dict[str, NDArray[Any]] = {"n_slots": np.array([self._n_slots])}
+        found: dict[str, NDArray[Any]] = {"n_slots": np.array([self.n_slots])}
         for name, part in self._parts():
             found |= {f"{name}.{key}": array for key, array in part.arrays().items()}
         return found
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave; the same aggregates are kept."""
-        self._n_slots = int(arrays["n_slots"][0])
+        self.n_slots = int(arrays["n_slots"][0])
         for name, part in self._parts():
             mine = {
                 key.removeprefix(f"{name}."): array
@@ -176,8 +155,8 @@ class KeyState:
             part.restore(mine)
 
     def _parts(self) -> Iterator[tuple[str, _Part]]:
-        if self._blocks is not None:
-            yield "blocks", self._blocks
+        if self.blocks is not None:
+            yield "blocks", self.blocks
         for number, cells in enumerate(self._cells.values()):
             yield f"cells{number}", cells
         for number, pairs in enumerate(self._pairs.values()):
@@ -187,21 +166,21 @@ class KeyState:
 
     def compact(self) -> None:
         """Give up what growing left behind."""
-        if self._blocks is None:
+        if self.blocks is None:
             return
-        slots = self._blocks.compact()
-        self._n_slots = len(slots)
+        slots = self.blocks.compact()
+        self.n_slots = len(slots)
         for cells in self._cells.values():
             cells.reorder(slots)
 
     def clear_owners(self, owners: NDArray[np.int32]) -> None:
         """Forget what is kept for parts of the request."""
-        if self._blocks is None:
-            self._clear_slots(owners[owners < self._n_slots].astype(np.int64))
+        if self.blocks is None:
+            self._clear_slots(owners[owners < self.n_slots].astype(np.int64))
             return
         for owner in owners.tolist():
-            self._clear_slots(self._blocks.slots_of(owner))
-            self._blocks.drop(owner)
+            self._clear_slots(self.blocks.slots_of(owner))
+            self.blocks.drop(owner)
 
     def keep_sessions(self, numbers: NDArray[np.int32]) -> None:
         """Forget the distinct items of all sessions but these."""
@@ -226,9 +205,9 @@ class KeyState:
         self, aggregate: Aggregate, keys: NDArray[np.int64], buckets: NDArray[np.int64]
     ) -> None:
         slots = keys
-        if self._blocks is not None:
+        if self.blocks is not None:
             owners, codes = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
-            slots = self._blocks.look_up(owners, codes).astype(np.int64)
+            slots = self.blocks.look_up(owners, codes).astype(np.int64)
         self._cells[aggregate].uncount(slots, buckets)
 
     def _clear_slots(self, slots: NDArray[np.int64]) -> None:
@@ -238,20 +217,20 @@ class KeyState:
             rings.clear(slots)
 
     def _slots(self, pairs: EventPairs) -> NDArray[np.int32]:
-        if self._blocks is None:
+        if self.blocks is None:
             slots = pairs.codes if self.key.item else pairs.owners
             self._resize(int(slots.max(initial=-1)) + 1)
             return slots
-        while (moves := self._blocks.grow(pairs.owners, pairs.codes)) is not None:
-            self._resize(self._blocks.n_slots)
+        while (moves := self.blocks.grow(pairs.owners, pairs.codes)) is not None:
+            self._resize(self.blocks.n_slots)
             for cells in self._cells.values():
                 cells.move(moves.old, moves.new)
-        return self._blocks.look_up(pairs.owners, pairs.codes)
+        return self.blocks.look_up(pairs.owners, pairs.codes)
 
     def _resize(self, n_slots: int) -> None:
-        self._n_slots = max(self._n_slots, n_slots)
+        self.n_slots = max(self.n_slots, n_slots)
         for cells in self._cells.values():
-            cells.resize(self._n_slots)
+            cells.resize(self.n_slots)
 
     def _stable_keys(self, pairs: EventPairs, batch: Batch) -> NDArray[np.int64]:
         """Name cells by what neither changes when blocks move nor comes back in another session.
@@ -262,7 +241,7 @@ class KeyState:
         owners = pairs.owners
         if self.key.request == "session":
             owners = batch.numbers[pairs.rows]
-        if self._blocks is not None:
+        if self.blocks is not None:
             return combine(owners, pairs.codes)
         return (pairs.codes if self.key.item else owners).astype(np.int64)
 

@@ -27,7 +27,7 @@ from recsys.features.slates import Slates
 from recsys.features.vocabulary import Feature
 
 #: Changes whenever a fold or the meaning of a column does: older columns are then not found.
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Candidates that are computed at a time.
 _CHUNK_CANDIDATES: Final = 1_000_000
 #: Sets of columns that are kept: of the present log and requests, and of the ones before.

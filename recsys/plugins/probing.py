@@ -89,7 +89,7 @@ def _made_up_columns(plan: FeaturePlan, exprs: Sequence[pl.Expr]) -> list[pl.Dat
     # What nobody offers is left out: the expression that reads it says so itself.
     own = {*numeric, AS_OF, ITEM_ID, USER_ID}
     known = [name for name in names if name in own or name.startswith(_SCOPES)]
-    types = {n: pl.Float64() if n in numeric else frame.series(n).dtype for n in known}
+    types = {n: pl.Float64() if n in numeric else frame.data([n]).dtypes[0] for n in known}
     requests = pl.Series(REQUEST, np.zeros(_N_ROWS, dtype=np.int64))
     return [
         pl.DataFrame([*(pl.Series(n, _values(t, numbers)) for n, t in types.items()), requests])

@@ -3,7 +3,9 @@
 All three see the same texts and the same past of a user and rank the same lists: what was shown on
 RankLens, the whole catalogue on Online Retail and MovieTweetings. Nothing else is used: no counter
 of an item, and no number of it. What was fitted was fitted on train and validation requests; the
-test slice is only ranked. Random and popularity stand beside.
+test slice is only ranked. Random, popularity and how often the user acted on the very item stand
+beside. People come back to what they had, so there is a second table where it is left out of the
+lists: `new_to_user`.
 
     python benchmarks/text_quality.py ranklens movietweetings online_retail --json
 
@@ -56,17 +58,13 @@ from recsys.training.split import TimeSplit, split_by_time
 from recsys.training.stacking import Stacking
 
 DATA = Path(__file__).parents[1] / "data"
-#: Lists to learn from, where they are made of what was done.
-SPLITS = {
-    "ranklens": SplitConfig(),
-    "movietweetings": SplitConfig(max_slates=3_000, negatives=20),
-    "online_retail": SplitConfig(max_slates=2_000, negatives=5),
-}
+DATA_SETS = ("ranklens", "movietweetings", "online_retail")
 PAIRS = (
     ("fine_tuned", "frozen"),
     ("frozen", "tf_idf"),
     ("fine_tuned", "tf_idf"),
     ("fine_tuned_personal", "frozen"),
+    ("fine_tuned", "popularity"),
 )
 METRICS = ("auc", "mrr", "ndcg@10", "recall@10")
 MEMORY = last_items("history", "*", n=30)
@@ -178,12 +176,19 @@ def score(
     return {
         "random": rng.random(len(slates.items)),
         "popularity": reader.read(count("actions", "*", by="item"), slates),
+        "own_past": own_past(test, dataset),
         "tf_idf": tf_idf.scores(slates, reader),
         "frozen": known(plain["text_liked_mean"]),
         "frozen_best": known(plain["text_liked_best"]),
         "fine_tuned_personal": personal,
         "fine_tuned": personal + known(fitted["text_appeal"]),
     }
+
+
+def own_past(test: LabelledSlates, dataset: Dataset) -> NDArray[np.float64]:
+    """Count how often the user acted on the candidate: (n_candidates,)."""
+    actions = dataset.reader.read(count("own_actions", "*", by="user*item"), test.slates)
+    return np.nan_to_num(actions.astype(np.float64), nan=0.0)
 
 
 def known(column: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -198,13 +203,48 @@ def split_times(dataset: Dataset, split: TimeSplit) -> SplitTimes:
     return SplitTimes(int(as_of[split.train_end]), end, n_ties)
 
 
-def run(name: str, n_requests: int) -> dict[str, Any]:
+class Measured:
+    """Metrics of all rankings on some of the candidates, part by part."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[RankingMetrics]] = {}
+        self._users: list[NDArray[np.int32]] = []
+
+    def add(self, test: LabelledSlates, scores: Scores, rows: NDArray[np.bool_]) -> None:
+        """Measure all rankings on the candidates of `rows`."""
+        groups = np.repeat(np.arange(len(test.slates)), test.slates.sizes)[rows]
+        sizes = np.bincount(groups, minlength=len(test.slates))
+        for ranking, values in scores.items():
+            found = measure(values[rows], test.grades[rows], sizes)
+            self._found.setdefault(ranking, []).append(found)
+        self._users.append(test.slates.users[self._found["random"][-1].impressions])
+
+    def result(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Give means, and differences with intervals."""
+        values = {
+            ranking: {m: np.concatenate([p.by_name()[m] for p in parts]) for m in METRICS}
+            for ranking, parts in self._found.items()
+        }
+        means = {
+            ranking: {metric: float(v.mean()) for metric, v in metrics.items()}
+            for ranking, metrics in values.items()
+        }
+        return {
+            "n_measured": len(values["random"]["auc"]),
+            "rankings": means,
+            "differences": differences(values, np.concatenate(self._users), rng),
+        }
+
+
+def run(name: str, n_requests: int, n_lists: int) -> dict[str, Any]:
     started = time.perf_counter()
     snapshot, n_joined = read_log(name), 0
     if name == "movietweetings":
         snapshot, n_joined = with_ranklens_texts(snapshot, read_log("ranklens"))
     snapshot = texts_alone(snapshot)
-    config = Config(split=SPLITS[name], evaluation=EvaluationConfig(requests=n_requests))
+    config = Config(
+        split=SplitConfig(max_slates=n_lists), evaluation=EvaluationConfig(requests=n_requests)
+    )
     dataset = make_dataset(snapshot, config)
     split = split_by_time(dataset.labelled, config.split)
     model = TextInterestModel(config.interest)
@@ -213,28 +253,20 @@ def run(name: str, n_requests: int) -> dict[str, Any]:
     fields = choose_fields(dataset.reader.items, config.interest.text_fields)
     signals = (*fit(config, plan, dataset, split), TfIdf(dataset.reader, fields))
     requests = requests_after(split_times(dataset, split), dataset, config)
-    found: dict[str, list[RankingMetrics]] = {}
-    users, rng = [], np.random.default_rng(config.seed)
+    measured, new_to_user = Measured(), Measured()
+    rng = np.random.default_rng(config.seed)
     for test in requests.chunks(CHUNK_ROWS):
-        for ranking, values in score(test, dataset, plan, signals, rng=rng).items():
-            metrics = measure(values, test.grades, test.slates.sizes)
-            found.setdefault(ranking, []).append(metrics)
-        users.append(test.slates.users[found["random"][-1].impressions])
-    values = {
-        ranking: {m: np.concatenate([p.by_name()[m] for p in parts]) for m in METRICS}
-        for ranking, parts in found.items()
-    }
+        scores = score(test, dataset, plan, signals, rng=rng)
+        measured.add(test, scores, np.ones(len(test.grades), dtype=np.bool_))
+        new_to_user.add(test, scores, scores["own_past"] == 0)
     return {
         "data_set": name,
         "candidates": "catalogue" if dataset.labelled.sampled else "shown",
-        "n_measured": len(values["random"]["auc"]),
+        "n_learned_from": split.validation_end,
         "text_fields": fields,
         "films_with_ranklens_texts": n_joined,
-        "rankings": {
-            ranking: {metric: float(v.mean()) for metric, v in metrics.items()}
-            for ranking, metrics in values.items()
-        },
-        "differences": differences(values, np.concatenate(users), rng),
+        **measured.result(rng),
+        "new_to_user": new_to_user.result(rng),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -250,12 +282,17 @@ def differences(
 
 
 def print_result(result: dict[str, Any]) -> None:
-    title = f"{result['data_set']}: {result['n_measured']} lists, candidates {result['candidates']}"
+    title = f"{result['data_set']}, candidates {result['candidates']}"
+    print_tables(title, result)
+    print_tables(f"{title}, what the user had not acted on before", result["new_to_user"])
+
+
+def print_tables(title: str, result: dict[str, Any]) -> None:
     rows = [
         [name, *(f"{metrics[metric]:.4f}" for metric in METRICS)]
         for name, metrics in result["rankings"].items()
     ]
-    print_table(title, ("only signal", *METRICS), rows)
+    print_table(f"{title}: {result['n_measured']} lists", ("only signal", *METRICS), rows)
     rows = [
         [pair, *(f"{m:+.4f} [{low:+.4f}, {high:+.4f}]" for m, low, high in found.values())]
         for pair, found in result["differences"].items()
@@ -265,14 +302,17 @@ def print_result(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data_sets", nargs="*", help=f"default: {' '.join(SPLITS)}")
-    parser.add_argument("--requests", type=int, default=200, help="against a whole catalogue")
+    parser.add_argument("data_sets", nargs="*", help=f"default: {' '.join(DATA_SETS)}")
+    parser.add_argument("--requests", type=int, default=1_000, help="against a whole catalogue")
+    parser.add_argument(
+        "--lists", type=int, default=10_000, help="to learn from, where they are made of actions"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    names = arguments.data_sets or list(SPLITS)
-    if unknown := set(names) - set(SPLITS):
-        sys.exit(f"no data set {', '.join(sorted(unknown))}; expected {', '.join(SPLITS)}")
-    results = [run(name, arguments.requests) for name in names]
+    names = arguments.data_sets or DATA_SETS
+    if unknown := set(names) - set(DATA_SETS):
+        sys.exit(f"no data set {', '.join(sorted(unknown))}; expected {', '.join(DATA_SETS)}")
+    results = [run(name, arguments.requests, arguments.lists) for name in names]
     if arguments.json:
         print(json.dumps(results, indent=2))
         return

@@ -195,6 +195,13 @@ class RankerConfig(Section):
     )
     feature_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.5, gt=0, le=1)
+    as_if_new: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of the rows to learn from whose item nobody met before; what the log"
+        " lacks is made by hiding the past of items",
+    )
     threads: int = Field(default=2, ge=1)
 
 

@@ -14,6 +14,7 @@ from recsys.evaluation.requests import first_test_list
 from recsys.features.plan import FeaturePlan
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset
+from recsys.training.rehearsal import rehearse
 from recsys.training.split import TimeSplit
 from recsys.training.train import fit_ranker, ranking_rows
 
@@ -74,7 +75,9 @@ def train_baselines(
         columns = matching_features(plan, known[name])
         if not columns:
             raise TrainingError(name, "no feature that the baseline names", "at least one")
-        matrix = plan.only(columns).matrix(seen.slates, dataset.reader, {})
+        smaller = plan.only(columns)
+        matrix = smaller.matrix(seen.slates, dataset.reader, {})
+        rehearse(matrix, smaller, dataset, n_lists=split.train_end, scores={}, config=config)
 
         def report(_: str, done: int, total: int, name: str = name) -> None:
             progress(f"training the baseline {name}", done, total)

@@ -25,6 +25,7 @@ from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
 from recsys.training.processes import clear, hand_over, take_over
+from recsys.training.rehearsal import rehearse
 from recsys.training.reuse import Requests, read_reused, reuse_models, write_scores
 from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
@@ -191,6 +192,8 @@ def _fit_rankers(
     progress("computing features", 0, 1)
     store = ColumnStore(workspace.columns, dataset.snapshot, seen.slates)
     matrix = store.backfill(plan, dataset.reader, stack.scores, progress).matrix
+    n_lists, scores = split.train_end, stack.scores
+    rehearse(matrix, plan, dataset, n_lists=n_lists, scores=scores, config=config)
     rankers: list[Ranker] = []
     metrics: dict[str, float] = {}
     for name, names in (("full", plan.names), ("without_text", plan.without_text().names)):

@@ -125,13 +125,15 @@ def progress(label: str, done: int, total: int) -> None:
         note(f"{label}: {done:,} of {total:,}")
 
 
-def run(name: str, sources: list[Path], folder: Path, test_from: str) -> dict[str, object]:
+def run(
+    name: str, sources: list[Path], folder: Path, *, test_from: str, baselines: list[str]
+) -> dict[str, object]:
     workspace = fill(folder, name, sources)
     snapshot = read_snapshot(workspace.log_config)
     workspace = with_split(workspace, snapshot, test_from)
     report = train(workspace, snapshot, progress)
     BundleStore(workspace.bundles).activate(report.version)
-    found = evaluate(workspace, snapshot, progress=progress)
+    found = evaluate(workspace, snapshot, baselines=baselines, progress=progress)
     published = [
         {"what": p.what, **dict(zip(METRICS, values(p), strict=True)), "source": p.source}
         for p in DATA_SETS[name].published
@@ -143,6 +145,7 @@ def run(name: str, sources: list[Path], folder: Path, test_from: str) -> dict[st
         "n_measured": found.n_measured,
         "ours": found.rankings,
         "differences": found.differences,
+        "differences_to": found.differences_to,
         "published": published,
     }
 
@@ -168,6 +171,9 @@ def main() -> None:
     parser.add_argument("sources", nargs="*", type=Path)
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--test-from", help="first instant of the test slice, UTC")
+    parser.add_argument(
+        "--baseline", action="append", default=[], help="of [evaluation.baselines]; may come again"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     name = arguments.name
@@ -176,7 +182,8 @@ def main() -> None:
         return
     folder = arguments.workspace or Path("build") / "datasets" / name
     test_from = arguments.test_from or DATA_SETS[name].test_from
-    result = run(name, arguments.sources, folder, test_from)
+    baselines = arguments.baseline
+    result = run(name, arguments.sources, folder, test_from=test_from, baselines=baselines)
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:

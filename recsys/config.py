@@ -214,7 +214,7 @@ class EvaluationConfig(Section):
         description="ranked against the whole catalogue at most, where a log has no impressions",
     )
     baselines: dict[str, tuple[str, ...]] = Field(
-        default={"popularity": ("popularity/*",), "metarank": METARANK},
+        default={"popularity": ("popularity/*",), "metarank": METARANK, "plain": ("*",)},
         description="features (or plugin/feature, with * and ?) of rankers to compare with",
     )
 

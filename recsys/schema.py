@@ -78,7 +78,7 @@ class InteractionEvent:
     Args:
         event_id: Unique among interactions.
         occurred_at: Instant in microseconds since the Unix epoch, UTC.
-        user_id: Who did it.
+        user_id: Who did it; empty when unknown, and then the list or the visit is named.
         item_id: With what.
         type: What was done: view, click, comment, share, purchase, or a name of the caller's.
         impression_id: The list that it came from; empty when it came from none.

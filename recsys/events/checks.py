@@ -48,7 +48,9 @@ def check_event(event: Event, *, now_us: int | None = None) -> None:
 
 
 def _check_interaction(event: InteractionEvent) -> None:
-    _check_id("user_id", event.user_id)
+    # Of a visitor without an id the list, or the visit, is known.
+    named = event.impression_id or event.session_id
+    (_check_length if named else _check_id)("user_id", event.user_id)
     _check_id("item_id", event.item_id)
     _check_id("type", event.type)
     _check_length("impression_id", event.impression_id)

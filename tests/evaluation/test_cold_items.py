@@ -84,7 +84,9 @@ def test_a_baseline_is_a_ranker_over_its_columns(plain_workspace: Workspace) -> 
     assert set(found.differences_to) == {"click_rate", "popularity"}
     mean, low, _ = found.differences_to["popularity"]["full"]["auc"]
     assert 0 < low < mean
-    with pytest.raises(TrainingError, match=r"populrity: no baseline .* metarank, popularity"):
+    with pytest.raises(
+        TrainingError, match=r"populrity: no baseline .* metarank, plain, popularity"
+    ):
         evaluate(plain_workspace, snapshot, baselines=["populrity"])
 
 

@@ -193,6 +193,11 @@ def test_what_breaks_a_rule_is_refused_with_its_field(event: Event, field: str) 
     assert raised.value.field == field
 
 
+def test_a_visitor_without_an_id_is_known_by_the_list_or_the_visit() -> None:
+    check_event(_click(user_id="", impression_id="p"), now_us=NOW)
+    check_event(_click(user_id="", session_id="s"), now_us=NOW)
+
+
 def test_an_event_may_be_a_little_ahead_of_the_clock() -> None:
     check_event(_click(occurred_at=NOW + 300_000_000), now_us=NOW)
     check_event(_click(occurred_at=NOW * 2), now_us=None)

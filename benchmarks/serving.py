@@ -26,8 +26,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from load.arrivals import Outcome, channels, closed_loop, open_loop
-from load.servers import Served, served
+from load.arrivals import Outcome, channels, closed_loop
+from load.servers import CORES, Served, served
+from load.wire import WireLoad, body_of
 
 from recsys.bundle.manifest import MANIFEST_NAME, ManifestDraft
 from recsys.bundle.store import BundleStore
@@ -40,6 +41,8 @@ from recsys.workspace import open_workspace
 SEED = 7
 N_REQUESTS = 1000
 DEADLINE_S = 1.0
+RANK = "/recsys.v1.RankingService/Rank"
+WRITE = "/recsys.v1.EventService/WriteEvents"
 PARTS = ("rank", "workers", "events", "overload", "activations", "soak", "chaos")
 
 
@@ -53,7 +56,9 @@ class Bench:
         self.users = log.impressions["user_id"].unique(maintain_order=True).to_list()
         self.items = log.items["item_id"].unique(maintain_order=True).to_list()
         self.rng = np.random.default_rng(SEED)
-        self.cores = sorted(os.sched_getaffinity(0))
+        self.cores = sorted(CORES)
+        # The load is made on the last core, so that it takes nothing from a server on the first.
+        os.sched_setaffinity(0, {self.cores[-1]})
 
     def requests(self, n_candidates: int) -> list[ranking_pb2.RankRequest]:
         """Draw distinct requests."""
@@ -70,21 +75,30 @@ class Bench:
             for _ in range(N_REQUESTS)
         ]
 
+    def bodies(self, n_candidates: int) -> list[bytes]:
+        """Draw distinct requests, serialised."""
+        return [body_of(request.SerializeToString()) for request in self.requests(n_candidates)]
+
     def capacity(
         self, server: Served, n: int, *, n_callers: int = 4, seconds: float = 4.0
     ) -> Outcome:
-        """Measure what callers get who wait for their answers."""
-        requests = self.requests(n)
-        opened = channels(server.address, n_callers)
-        stubs = [ranking_pb2_grpc.RankingServiceStub(channel) for channel in opened]
+        """Measure what callers get who wait for their answers, each on a connection of its own."""
+        bodies = self.bodies(n)
+        load = WireLoad(server.address, RANK, n_connections=n_callers)
+        load.closed_loop(lambda k: bodies[k % N_REQUESTS], seconds=1.0)
+        outcome = load.closed_loop(
+            lambda k: bodies[k % N_REQUESTS], seconds=seconds, cpu=server.cpu_s
+        )
+        load.close()
+        return outcome
 
-        def call(caller: int, number: int) -> None:
-            stubs[caller].Rank(requests[(caller * 97 + number) % N_REQUESTS], timeout=10)
-
-        closed_loop(call, n_callers=n_callers, seconds=1.0)
-        outcome = closed_loop(call, n_callers=n_callers, seconds=seconds, cpu=server.cpu_s)
-        for channel in opened:
-            channel.close()
+    def arrivals(
+        self, address: str, n: int, *, rate: float, seconds: float, hold_back: bool = False
+    ) -> Outcome:
+        """Let requests arrive at random instants on eight connections."""
+        load = WireLoad(address, RANK, n_connections=8, deadline_s=DEADLINE_S, hold_back=hold_back)
+        outcome = load.open_loop(self.bodies(n), rate=rate, seconds=seconds, rng=self.rng)
+        load.close()
         return outcome
 
     def rank(self) -> dict:
@@ -93,14 +107,8 @@ class Bench:
         with served(self.workspace, cores={self.cores[0]}) as server:
             for n in (24, 100, 500):
                 closed = self.capacity(server, n, n_callers=2)
-                outcome = open_loop(
-                    server.address,
-                    self.requests(n),
-                    rate=closed.goodput / 2,
-                    seconds=8,
-                    deadline_s=DEADLINE_S,
-                    rng=self.rng,
-                )
+                rate = closed.goodput / 2
+                outcome = self.arrivals(server.address, n, rate=rate, seconds=8)
                 found[n] = {
                     "capacity_per_s": round(closed.goodput, 1),
                     "cpu_ms": round(closed.cpu_ms, 2),
@@ -173,18 +181,15 @@ class Bench:
         with served(self.workspace, cores={self.cores[0]}) as server:
             capacity = self.capacity(server, 500, n_callers=4).goodput
             found["capacity_per_s"] = round(capacity, 1)
-            for times in (2, 10):
+            for name, times in (("x2", 2), ("x10", 10), ("x10_holding_back", 10)):
                 health = _Health(server.address)
-                outcome = open_loop(
-                    server.address,
-                    self.requests(500),
-                    rate=capacity * times,
-                    seconds=8,
-                    deadline_s=DEADLINE_S,
-                    rng=self.rng,
+                rate = capacity * times
+                hold_back = name.endswith("back")
+                outcome = self.arrivals(
+                    server.address, 500, rate=rate, seconds=8, hold_back=hold_back
                 )
                 recovery_s = self._recovery_s(server.address, capacity)
-                found[f"x{times}"] = {
+                found[name] = {
                     "goodput": round(outcome.goodput / capacity, 3),
                     "p99_ms": round(outcome.quantile_ms(0.99), 1),
                     "incomplete": outcome.n_incomplete,
@@ -198,14 +203,7 @@ class Bench:
         """Say how long after a load a light one is answered whole again."""
         began = time.perf_counter()
         while True:
-            light = open_loop(
-                address,
-                self.requests(500),
-                rate=capacity / 4,
-                seconds=0.5,
-                deadline_s=DEADLINE_S,
-                rng=self.rng,
-            )
+            light = self.arrivals(address, 500, rate=capacity / 4, seconds=0.5)
             if set(light.codes) == {"OK"} and not light.n_incomplete:
                 return round(time.perf_counter() - began - light.wall_s, 2)
 
@@ -291,6 +289,7 @@ class Bench:
             "doubled": sum(n > 1 for n in ids.values()),
             "ranked": account.n_ranked,
             "failed": dict(account.n_failed),
+            "under_way_at_kills": account.n_at_risk,
             "malformed": len(account.malformed),
         }
 

@@ -1,7 +1,7 @@
-"""Load: arrivals at random instants that wait for no answer, and callers that do.
+"""What became of calls, and callers that wait for their answers.
 
-An open loop draws all instants before it begins, and counts the time of a call from its instant,
-not from when it was sent: a server that stalls is charged for everybody who would have come.
+`load.wire` makes calls at a tenth of the cost; these callers are for what it cannot speak to, and
+for clients as people use them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
-
-from recsys.v1 import ranking_pb2, ranking_pb2_grpc
 
 
 @dataclass
@@ -58,48 +56,6 @@ def channels(address: str, n: int) -> list[grpc.Channel]:
     for channel in opened:
         grpc.channel_ready_future(channel).result(30)
     return opened
-
-
-def open_loop(
-    address: str,
-    requests: Sequence[ranking_pb2.RankRequest],
-    *,
-    rate: float,
-    seconds: float,
-    deadline_s: float,
-    rng: np.random.Generator,
-) -> Outcome:
-    """Make Poisson arrivals."""
-    n_channels = 8
-    opened = channels(address, n_channels)
-    stubs = [ranking_pb2_grpc.RankingServiceStub(channel) for channel in opened]
-    arrivals = np.cumsum(rng.exponential(1 / rate, round(rate * seconds)))
-    outcome, lock, pending = Outcome(), threading.Lock(), threading.Semaphore(0)
-    begun = time.perf_counter()
-
-    def ended(call: grpc.Future, due: float) -> None:
-        took = time.perf_counter() - begun - due
-        code = call.code().name
-        with lock:
-            outcome.codes[code] += 1
-            if code == "OK":
-                outcome.seconds.append(took)
-                outcome.n_incomplete += any("answered without" in w for w in call.result().warnings)
-        pending.release()
-
-    for number, due in enumerate(arrivals.tolist()):
-        wait_s = begun + due - time.perf_counter()
-        if wait_s > 0:
-            time.sleep(wait_s)
-        stub = stubs[number % n_channels]
-        call = stub.Rank.future(requests[number % len(requests)], timeout=deadline_s)
-        call.add_done_callback(lambda done, due=due: ended(done, due))
-    for _ in arrivals:
-        pending.acquire()
-    outcome.wall_s = time.perf_counter() - begun
-    for channel in opened:
-        channel.close()
-    return outcome
 
 
 def closed_loop(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _COMMAND = (sys.executable, "-c", "from recsys.cli.main import app; app()", "serve")
+#: All that this process may use, before it moves itself to one of them.
+CORES = frozenset(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -62,7 +64,7 @@ def served(
     with tempfile.TemporaryDirectory(dir=workspace.parent, prefix="serving-") as temporary:
         folder = Path(temporary) / "w"
         shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("runs", "reports"))
-        pinned = ["taskset", "-c", ",".join(map(str, sorted(cores)))] if cores else []
+        pinned = ["taskset", "-c", ",".join(map(str, sorted(cores or CORES)))]
         process = subprocess.Popen(
             [*pinned, *_COMMAND, "--workspace", str(folder), "--port", "0", *options],
             stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""How much work the server takes on: the rest is refused at once, before it costs anything.
+"""Whose turn it is, and whether anybody still waits: of the calls inside, a few are at work.
 
 Without a bound, calls that nobody waits for any more crowd out those that somebody does, and
-goodput collapses. A gate lets a few run, lets a few more wait, and refuses the rest.
+goodput collapses. `recsys.serving.doors` bounds how many come inside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 import grpc
 
-from recsys.errors import DeadlineError, OverloadError
+from recsys.errors import DeadlineError
 from recsys.serving.observer import Observer
 
 #: A call without a deadline waits for its turn no longer than this.
@@ -23,47 +23,22 @@ _LONGEST_WAIT_S: Final = 60.0
 
 
 class Gate:
-    """Bounds one sort of work.
+    """Gives turns at one sort of work.
 
     Args:
         what: Named in refusals.
         running: How many may be at work at once.
-        inside: How many may be at work or wait for their turn, as far as `enter` counts them.
-        observer: Hears of who enters and who is refused.
+        observer: Hears of who waited and who is refused.
     """
 
-    def __init__(self, what: str, *, running: int, inside: int, observer: Observer) -> None:
+    def __init__(self, what: str, *, running: int, observer: Observer) -> None:
         self._what = what
         self._observer = observer
-        self._limit = inside
-        self._inside = threading.Semaphore(inside)
         self._running = threading.Semaphore(running)
 
     @contextmanager
-    def enter(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Do a call's work in the block, when it is its turn and somebody still waits for it.
-
-        Yields:
-            Nothing.
-
-        Raises:
-            OverloadError: Too many are inside already.
-            DeadlineError: The deadline passed before the turn came; nothing was done.
-        """
-        if not self._inside.acquire(blocking=False):
-            self._observer.shed(self._what, "full")
-            raise OverloadError(self._what, self._limit)
-        self._observer.queued(self._what, 1)
-        try:
-            with self.turn(context):
-                yield
-        finally:
-            self._observer.queued(self._what, -1)
-            self._inside.release()
-
-    @contextmanager
     def turn(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Do the work of one message of a call that is bounded elsewhere.
+        """Do the work of a call in the block, when it is its turn and somebody still waits for it.
 
         Yields:
             Nothing.

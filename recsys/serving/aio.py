@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
@@ -14,17 +15,18 @@ from recsys.serving.calls import (
     CHANNEL_OPTIONS,
     SWITCH_TIMEOUT_S,
     TIMEOUT_S,
+    Batches,
     RankOptions,
     Tls,
     Usual,
     WriteReport,
-    batches_of,
     metadata_of,
     model_of,
     report_of,
     set_options,
 )
 from recsys.serving.ranking_messages import ranked_list_of
+from recsys.serving.throttle import Throttle
 from recsys.v1 import (
     event_pb2_grpc,
     model_pb2,
@@ -38,7 +40,8 @@ class AsyncClient:
     """Calls a server from one event loop; an asynchronous context manager.
 
     Every method raises `grpc.RpcError` when the call fails; `field_violations` reads what was wrong
-    with its fields.
+    with its fields. A server that refuses most requests to rank is sent fewer of them: the others
+    fail here, with the same code, `RESOURCE_EXHAUSTED`.
 
     Args:
         address: Such as `127.0.0.1:50051`.
@@ -56,6 +59,7 @@ class AsyncClient:
         token: str | None = None,
     ) -> None:
         metadata = metadata_of(token)
+        self._throttle = Throttle(random.Random())
         self._usual = Usual(timeout=timeout_s, metadata=metadata)
         self._slow = Usual(timeout=SWITCH_TIMEOUT_S, metadata=metadata)
         if tls is None:
@@ -82,7 +86,8 @@ class AsyncClient:
         """
         request = ranking_pb2.RankRequest(user_id=user_id, item_ids=item_ids)
         set_options(request, options)
-        return ranked_list_of(await self._ranking.Rank(request, **self._usual))
+        with self._throttle.request():
+            return ranked_list_of(await self._ranking.Rank(request, **self._usual))
 
     async def recommend(self, user_id: str, **options: Unpack[RankOptions]) -> RankedList:
         """Find items for a user and order them.
@@ -96,7 +101,8 @@ class AsyncClient:
         """
         request = ranking_pb2.RecommendRequest(user_id=user_id)
         set_options(request, options)
-        return ranked_list_of(await self._ranking.Recommend(request, **self._usual))
+        with self._throttle.request():
+            return ranked_list_of(await self._ranking.Recommend(request, **self._usual))
 
     async def write_events(self, events: Iterable[Event]) -> WriteReport:
         """Write events; returns when those that were accepted are durable.
@@ -106,9 +112,16 @@ class AsyncClient:
 
         Returns:
             What became of them.
+
+        Raises:
+            RpcError: It failed, or the server has not seen all of them.
         """
-        response = await self._events.WriteEvents(batches_of(events), **self._usual)
-        return report_of(response)
+        sent = Batches(events)
+        report = report_of(await self._events.WriteEvents(iter(sent), **self._usual))
+        while not sent.were_seen(report):
+            sent = sent.again(report)
+            report = report_of(await self._events.WriteEvents(iter(sent), **self._usual))
+        return report
 
     async def active_model(self) -> model_pb2.Model:
         """Describe the bundle that ranks.

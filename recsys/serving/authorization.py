@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import grpc
-from google.protobuf.message import Message
 
 from recsys.errors import AuthenticationError, ScopeError
+from recsys.serving.doors import refusing
 from recsys.serving.observer import Observer
-from recsys.serving.status import code_of
 from recsys.serving.tokens import Tokens
 
 _Details: TypeAlias = grpc.HandlerCallDetails
@@ -44,24 +43,5 @@ class AuthorizationInterceptor(grpc.ServerInterceptor):
         try:
             self._tokens.check(method, handler_call_details.invocation_metadata)
         except (AuthenticationError, ScopeError) as error:
-            return self._refusing(handler, method, error)
+            return refusing(handler, method, error, self._observer)
         return handler
-
-    def _refusing(
-        self, handler: grpc.RpcMethodHandler, method: str, error: AuthenticationError | ScopeError
-    ) -> grpc.RpcMethodHandler:
-        code = code_of(error)
-
-        def refuse(_: Message | Iterator[Message], context: grpc.ServicerContext) -> None:
-            self._observer.call_began(method, ())
-            self._observer.call_ended(method, code.name, 0.0)
-            context.abort(code, str(error))
-
-        if handler.request_streaming:
-            is_stream = handler.response_streaming
-            kind = "stream_stream" if is_stream else "stream_unary"
-        else:
-            kind = "unary_stream" if handler.response_streaming else "unary_unary"
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        # The message is not parsed: it is nobody's.
-        return make(refuse, lambda data: data, lambda message: message)

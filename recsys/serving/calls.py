@@ -41,6 +41,8 @@ SERVICE_CONFIG: Final = json.dumps({
 })
 
 TIMEOUT_S: Final = 10.0
+#: Times that a write is sent of which the server counted fewer events than there are.
+_ATTEMPTS: Final = 3
 SWITCH_TIMEOUT_S: Final = 300.0
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _BATCH_EVENTS: Final = 500
@@ -149,6 +151,85 @@ class WriteReport:
     duplicates: int
     rejected: int
     rejections: list[tuple[int, str, str, str]]
+
+    @property
+    def n_events(self) -> int:
+        """How many events the server has seen."""
+        return self.accepted + self.duplicates + self.rejected
+
+
+class ShortWriteError(grpc.RpcError):
+    """A write of which the server saw fewer events than were sent.
+
+    gRPC's own retry of a call that streams has been seen to leave a message out.
+    """
+
+    def __init__(self, seen: int, sent: int) -> None:
+        text = (
+            f"the server saw {seen} of {sent} events; write them again, known ones are passed over"
+        )
+        super().__init__(text)
+
+    def code(self) -> grpc.StatusCode:
+        """Give the status.
+
+        Returns:
+            One that says: try again.
+        """
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """Say what happened.
+
+        Returns:
+            Both counts.
+        """
+        return str(self)
+
+
+class Batches:
+    """The messages of one write, and how many events are in them.
+
+    Args:
+        events: To be written; what can be read but once is sent but once.
+        attempts: How often they may be sent, this time included.
+    """
+
+    def __init__(self, events: Iterable[Event], attempts: int = _ATTEMPTS) -> None:
+        self._events = events
+        self._attempts = attempts if isinstance(events, Sequence) else 1
+        self._n_events = 0
+
+    def __iter__(self) -> Iterator[event_pb2.WriteEventsRequest]:
+        """Make the messages.
+
+        Yields:
+            One after another.
+        """
+        for message in batches_of(self._events):
+            self._n_events += len(message.events)
+            yield message
+
+    def were_seen(self, report: WriteReport) -> bool:
+        """Say whether the server has seen all events.
+
+        Returns:
+            False where some are missing.
+        """
+        return report.n_events == self._n_events
+
+    def again(self, report: WriteReport) -> Batches:
+        """Send all once more.
+
+        Returns:
+            The messages of the next attempt.
+
+        Raises:
+            ShortWriteError: There is none.
+        """
+        if self._attempts <= 1:
+            raise ShortWriteError(report.n_events, self._n_events)
+        return Batches(self._events, self._attempts - 1)
 
 
 def field_violations(error: grpc.RpcError) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
@@ -15,11 +16,11 @@ from recsys.serving.calls import (
     SERVICE_CONFIG,
     SWITCH_TIMEOUT_S,
     TIMEOUT_S,
+    Batches,
     RankOptions,
     Tls,
     Usual,
     WriteReport,
-    batches_of,
     field_violations,
     metadata_of,
     model_of,
@@ -27,6 +28,7 @@ from recsys.serving.calls import (
     set_options,
 )
 from recsys.serving.ranking_messages import ranked_list_of
+from recsys.serving.throttle import Throttle
 from recsys.v1 import (
     event_pb2_grpc,
     model_pb2,
@@ -42,7 +44,8 @@ class Client:
     """Calls a server; safe to use from several threads, and a context manager.
 
     Every method raises `grpc.RpcError` when the call fails; `field_violations` reads what was wrong
-    with its fields.
+    with its fields. A server that refuses most requests to rank is sent fewer of them: the others
+    fail here, with the same code, `RESOURCE_EXHAUSTED`.
 
     Args:
         address: Such as `127.0.0.1:50051`.
@@ -60,6 +63,7 @@ class Client:
         token: str | None = None,
     ) -> None:
         metadata = metadata_of(token)
+        self._throttle = Throttle(random.Random())
         self._usual = Usual(timeout=timeout_s, metadata=metadata)
         self._slow = Usual(timeout=SWITCH_TIMEOUT_S, metadata=metadata)
         if tls is None:
@@ -86,7 +90,8 @@ class Client:
         """
         request = ranking_pb2.RankRequest(user_id=user_id, item_ids=item_ids)
         set_options(request, options)
-        return ranked_list_of(self._ranking.Rank(request, **self._usual))
+        with self._throttle.request():
+            return ranked_list_of(self._ranking.Rank(request, **self._usual))
 
     def recommend(self, user_id: str, **options: Unpack[RankOptions]) -> RankedList:
         """Find items for a user and order them.
@@ -100,7 +105,8 @@ class Client:
         """
         request = ranking_pb2.RecommendRequest(user_id=user_id)
         set_options(request, options)
-        return ranked_list_of(self._ranking.Recommend(request, **self._usual))
+        with self._throttle.request():
+            return ranked_list_of(self._ranking.Recommend(request, **self._usual))
 
     def write_events(self, events: Iterable[Event]) -> WriteReport:
         """Write events; returns when those that were accepted are durable.
@@ -110,9 +116,16 @@ class Client:
 
         Returns:
             What became of them.
+
+        Raises:
+            RpcError: It failed, or the server has not seen all of them.
         """
-        response = self._events.WriteEvents(batches_of(events), **self._usual)
-        return report_of(response)
+        sent = Batches(events)
+        report = report_of(self._events.WriteEvents(iter(sent), **self._usual))
+        while not sent.were_seen(report):
+            sent = sent.again(report)
+            report = report_of(self._events.WriteEvents(iter(sent), **self._usual))
+        return report
 
     def active_model(self) -> model_pb2.Model:
         """Describe the bundle that ranks.

@@ -8,11 +8,10 @@ from typing import Final
 
 import grpc
 
-from recsys.config import ServingConfig
 from recsys.errors import EventError, RequestError
 from recsys.events.checks import check_event
 from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Event
-from recsys.serving.admission import Gate, remaining_s
+from recsys.serving.admission import remaining_s
 from recsys.serving.clock import Clock
 from recsys.serving.commit import GroupCommit, Ticket
 from recsys.serving.event_messages import event_of
@@ -35,18 +34,13 @@ class EventService(event_pb2_grpc.EventServiceServicer):
     Args:
         commit: Makes them durable and visible.
         clock: Stamps those that do not say when they happened, and judges those that do.
-        config: How many calls may write at once.
         observer: Hears what became of events.
     """
 
-    def __init__(
-        self, commit: GroupCommit, clock: Clock, config: ServingConfig, observer: Observer
-    ) -> None:
+    def __init__(self, commit: GroupCommit, clock: Clock, observer: Observer) -> None:
         self._commit = commit
         self._clock = clock
         self._observer = observer
-        n_streams = config.max_streams
-        self._streams = Gate("write events", running=n_streams, inside=n_streams, observer=observer)
 
     def WriteEvents(  # noqa: N802 - the name of the RPC
         self,
@@ -58,11 +52,10 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         Returns:
             What became of them, once all that were accepted are durable.
         """
-        with self._streams.enter(context):
-            writing = _Writing(self._commit, self._clock, context)
-            for request in request_iterator:
-                writing.take(request.events)
-            response = writing.finish()
+        writing = _Writing(self._commit, self._clock, context)
+        for request in request_iterator:
+            writing.take(request.events)
+        response = writing.finish()
         self._observer.events_written(response.accepted, response.duplicates, response.rejected)
         return response
 

@@ -6,13 +6,8 @@ import grpc
 
 from recsys.bundle.store import BundleInfo
 from recsys.errors import RequestError
-from recsys.serving.admission import Gate
-from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import model_pb2, model_pb2_grpc
-
-#: Switching takes seconds and memory; one more caller may wait for the one who does it.
-_AT_ONCE = 2
 
 
 class ModelService(model_pb2_grpc.ModelServiceServicer):
@@ -20,12 +15,10 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     Args:
         switch: Holds the engine.
-        observer: Hears of calls that are refused.
     """
 
-    def __init__(self, switch: EngineSwitch, observer: Observer) -> None:
+    def __init__(self, switch: EngineSwitch) -> None:
         self._switch = switch
-        self._gate = Gate("models", running=_AT_ONCE, inside=_AT_ONCE, observer=observer)
 
     def GetActiveModel(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.GetActiveModelRequest, context: grpc.ServicerContext
@@ -35,9 +28,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Returns:
             Its description.
         """
-        del request
-        with self._gate.enter(context):
-            return model_pb2.GetActiveModelResponse(model=self._active())
+        del request, context
+        return model_pb2.GetActiveModelResponse(model=self._active())
 
     def ListModels(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.ListModelsRequest, context: grpc.ServicerContext
@@ -47,9 +39,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Returns:
             Oldest first.
         """
-        del request
-        with self._gate.enter(context):
-            return model_pb2.ListModelsResponse(models=self._models())
+        del request, context
+        return model_pb2.ListModelsResponse(models=self._models())
 
     def ActivateModel(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.ActivateModelRequest, context: grpc.ServicerContext
@@ -62,11 +53,11 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Raises:
             RequestError: No version was named.
         """
+        del context
         if not request.version:
             raise RequestError([("version", "is empty; expected a published version")])
-        with self._gate.enter(context):
-            self._switch.activate(request.version)
-            return model_pb2.ActivateModelResponse(model=self._active())
+        self._switch.activate(request.version)
+        return model_pb2.ActivateModelResponse(model=self._active())
 
     def RollBackModel(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.RollBackModelRequest, context: grpc.ServicerContext
@@ -76,10 +67,9 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Returns:
             The bundle that ranks from now on.
         """
-        del request
-        with self._gate.enter(context):
-            self._switch.roll_back()
-            return model_pb2.RollBackModelResponse(model=self._active())
+        del request, context
+        self._switch.roll_back()
+        return model_pb2.RollBackModelResponse(model=self._active())
 
     def _models(self) -> list[model_pb2.Model]:
         # What ranks here may differ from what the store has for the next start.

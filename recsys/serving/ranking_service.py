@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 import grpc
 
@@ -24,14 +25,17 @@ from recsys.serving.status import status_of, violations_of
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import ranking_pb2, ranking_pb2_grpc
 
+#: What refusals and metrics call this work.
+RANK: Final = "rank"
+
 
 class RankingService(ranking_pb2_grpc.RankingServiceServicer):
-    """Ranks for as many callers as the machine can serve, and refuses the others at once.
+    """Ranks for as many callers as the machine can serve; the others were refused at the door.
 
     Args:
         switch: Holds the engine.
         clock: Gives every request its instant.
-        config: How many calls run, wait and stream.
+        config: How many calls are at work at once.
         observer: Hears how requests are answered.
         shadow: Answers some requests again; None: there is none.
     """
@@ -49,9 +53,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         self._shadow = shadow
         self._clock = clock
         self._observer = observer
-        n_inside, n_streams = config.max_in_flight, config.max_streams
-        self._gate = Gate("rank", running=config.threads, inside=n_inside, observer=observer)
-        self._streams = Gate("rank stream", running=n_streams, inside=n_streams, observer=observer)
+        self._gate = Gate(RANK, running=config.threads, observer=observer)
 
     def Rank(  # noqa: N802 - the name of the RPC
         self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
@@ -61,7 +63,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         Returns:
             The ranked list.
         """
-        with self._gate.enter(context):
+        with self._gate.turn(context):
             return self._rank(request, context)
 
     def Recommend(  # noqa: N802 - the name of the RPC
@@ -72,7 +74,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         Returns:
             The ranked list.
         """
-        with self._gate.enter(context):
+        with self._gate.turn(context):
             query = recommend_query_of(request, self._clock.now_us(), answer_by(context))
             engine = self._switch.engine_for(query.user_id)
             return recommend_response(engine.recommend(query, self._observer))
@@ -87,9 +89,8 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         Yields:
             One answer per request, in their order.
         """
-        with self._streams.enter(context):
-            for message in request_iterator:
-                yield self._answer(message.request, context)
+        for message in request_iterator:
+            yield self._answer(message.request, context)
 
     def _answer(
         self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext

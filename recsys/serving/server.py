@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import grpc
 import structlog
-from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from recsys.bundle.store import BundleStore
 from recsys.config import ServingConfig
-from recsys.errors import ConfigError, ServerError
 from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
-from recsys.serving.admission import Gate
-from recsys.serving.authorization import AuthorizationInterceptor
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
 from recsys.serving.event_service import EventService
-from recsys.serving.interceptor import StatusInterceptor
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
 from recsys.serving.observer import DEAF, Observer
+from recsys.serving.port import check_host, credentials_of, listen, make_server
 from recsys.serving.ranking_service import RankingService
 from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
-from recsys.serving.tls import server_credentials
-from recsys.serving.tokens import Tokens
 from recsys.serving.watching import listeners_of
 from recsys.v1 import (
     event_pb2,
@@ -52,23 +43,12 @@ from recsys.v1 import (
 )
 from recsys.workspace import Workspace
 
-#: Room for 20,000 ids as long as they may be.
-MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 SERVICES: Final = (
     ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
     event_pb2.DESCRIPTOR.services_by_name["EventService"].full_name,
     model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 
-#: Threads for models, health and reflection, so that work never keeps them waiting.
-_CONTROL_THREADS: Final = 6
-_REFLECTIONS: Final = 2
-#: Calls beyond all threads that may wait for one, to be refused with a reason; gRPC refuses more.
-_BACKLOG: Final = 64
-_KEEPALIVE_MS: Final = 60_000
-#: How often clients may ask whether the server is there.
-_CLIENT_PING_MS: Final = 10_000
-_MAX_METADATA_BYTES: Final = 16 * 1024
 #: How often this process looks which bundle others have made the active one, in seconds.
 _FOLLOW_STORE_S: Final = 0.25
 
@@ -118,7 +98,7 @@ class RunningServer:
     """
 
     def __init__(self, parts: Parts, config: ServingConfig, port: int) -> None:
-        _check_host(config)
+        check_host(config)
         self._drain_s = config.drain_s
         self._feature_log = parts.feature_log
         #: Of the clock: other processes that are given it tell the same time.
@@ -129,9 +109,9 @@ class RunningServer:
         self._switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
         self._switch.split(config.variants)
         self._shadow = _open_shadow(self._switch, config, parts.observer)
-        credentials = _credentials(config, parts.folder)
-        self._server = _make_server(config, parts)
-        self.address = _listen(self._server, config.host, port, credentials)
+        credentials = credentials_of(config, parts.folder)
+        self._server = make_server(config, parts.folder, parts.observer, is_shared=parts.is_shared)
+        self.address = listen(self._server, config.host, port, credentials)
         self._commit = GroupCommit(
             self._switch,
             parts.writer,
@@ -178,10 +158,10 @@ class RunningServer:
             RankingService(switch, clock, config, observer=observer, shadow=self._shadow), server
         )
         event_pb2_grpc.add_EventServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            EventService(self._commit, clock, config, observer), server
+            EventService(self._commit, clock, observer), server
         )
         model_pb2_grpc.add_ModelServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            ModelService(switch, observer), server
+            ModelService(switch), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:
@@ -190,24 +170,8 @@ class RunningServer:
             return
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            _Reflection(names, observer), server
+            reflection.ReflectionServicer(names), server
         )
-
-
-class _Reflection(reflection.ReflectionServicer):
-    """Reflection for a few callers at once: each open call holds a thread."""
-
-    def __init__(self, names: tuple[str, ...], observer: Observer) -> None:
-        super().__init__(names)
-        self._gate = Gate(
-            "reflection", running=_REFLECTIONS, inside=_REFLECTIONS, observer=observer
-        )
-
-    def ServerReflectionInfo(  # noqa: N802 - the name of the RPC
-        self, request_iterator: Iterator[Message], context: grpc.ServicerContext
-    ) -> Iterator[Message]:
-        with self._gate.enter(context):
-            yield from super().ServerReflectionInfo(request_iterator, context)
 
 
 def start_server(
@@ -233,7 +197,7 @@ def start_server(
         The server, already taking calls.
     """
     config = workspace.config.serving
-    _check_host(config)
+    check_host(config)
     writer = SpoolWriter(spool_folder(workspace.log_config))
     # Before the log is read: what others write meanwhile is then read or followed, never missed.
     follower = SpoolFollower(workspace.log_config, own=writer.token)
@@ -309,61 +273,3 @@ def _open_shadow(switch: EngineSwitch, config: ServingConfig, observer: Observer
     if not config.shadow:
         return None
     return Shadow(switch.open_beside(SHADOW, config.shadow), config.shadow_share, observer)
-
-
-def _check_host(config: ServingConfig) -> None:
-    if config.tls.certificate or config.allow_insecure or _is_loopback(config.host):
-        return
-    problem = (
-        f"serving.host: found {config.host!r}; expected an address of this machine alone, because"
-        " nothing is encrypted without serving.tls; serving.allow_insecure = true listens there"
-        " all the same"
-    )
-    raise ConfigError("configuration", [problem])
-
-
-def _credentials(config: ServingConfig, folder: Path) -> grpc.ServerCredentials | None:
-    return server_credentials(config.tls, folder) if config.tls.certificate else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _make_server(config: ServingConfig, parts: Parts) -> grpc.Server:
-    n_threads = config.max_in_flight + 2 * config.max_streams + _CONTROL_THREADS
-    interceptors: list[grpc.ServerInterceptor] = [StatusInterceptor(parts.observer)]
-    if config.tokens_file:
-        tokens = Tokens(parts.folder / config.tokens_file)
-        interceptors.insert(0, AuthorizationInterceptor(tokens, parts.observer))
-    return grpc.server(
-        ThreadPoolExecutor(n_threads, thread_name_prefix="rpc"),
-        interceptors=interceptors,
-        maximum_concurrent_rpcs=n_threads + _BACKLOG,
-        options=(
-            ("grpc.so_reuseport", int(parts.is_shared)),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", _CLIENT_PING_MS),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PING_MS),
-        ),
-    )
-
-
-def _listen(
-    server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
-) -> str:
-    name = f"[{host}]" if ":" in host else host
-    try:
-        if credentials is None:
-            bound = server.add_insecure_port(f"{name}:{port}")
-        else:
-            bound = server.add_secure_port(f"{name}:{port}", credentials)
-    except RuntimeError as error:
-        raise ServerError(f"{name}:{port}", "cannot listen there", "a free port") from error
-    return f"{name}:{bound}"

@@ -29,6 +29,7 @@ class Account:
         unsure: Ids of events of calls that failed.
         n_ranked: Answers.
         n_failed: Calls that failed, by code.
+        n_at_risk: Calls that were under way when workers were killed, on whatever worker.
         malformed: Answers that are no ranked list of what was asked.
     """
 
@@ -36,7 +37,29 @@ class Account:
     unsure: set[str] = field(default_factory=set)
     n_ranked: int = 0
     n_failed: Counter = field(default_factory=Counter)
+    n_at_risk: int = 0
     malformed: list[object] = field(default_factory=list)
+    _n_under_way: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def under_way(self):
+        """Count a call while it is made."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def kill(self, pid: int) -> None:
+        """Kill a worker, and count who may notice."""
+        with self._lock:
+            self.n_at_risk += self._n_under_way
+            os.kill(pid, signal.SIGKILL)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._n_under_way += change
 
 
 def children(pid: int) -> list[int]:
@@ -74,7 +97,8 @@ def write(address: str, name: str, account: Account, stopped: threading.Event) -
             events = batch(name, number)
             ids = {event.event_id for event in events}
             try:
-                report = client.write_events(events)
+                with account.under_way():
+                    report = client.write_events(events)
             except grpc.RpcError as error:
                 account.n_failed[error.code().name] += 1
                 account.unsure |= ids
@@ -92,7 +116,8 @@ def rank(address: str, account: Account, stopped: threading.Event) -> None:
     with Client(address) as client:
         while not stopped.is_set():
             try:
-                answer = client.rank("u1", asked)
+                with account.under_way():
+                    answer = client.rank("u1", asked)
             except grpc.RpcError as error:
                 account.n_failed[error.code().name] += 1
                 time.sleep(0.02)
@@ -116,8 +141,8 @@ def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) ->
     for _ in range(n_kills):
         victim = rng.choice(children(pid))
         time.sleep(rng.uniform(0.05, 0.5))
-        os.kill(victim, signal.SIGKILL)
-        end = time.monotonic() + 60
+        account.kill(victim)
+        end = time.monotonic() + 300
         while (
             victim in (left := children(pid))
             or sum(listening(child, port) for child in left) < n_workers

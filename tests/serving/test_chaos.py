@@ -27,6 +27,7 @@ def test_killed_workers_lose_nothing_and_double_nothing(plain_workspace, tmp_pat
     assert account.malformed == []
     assert account.n_ranked > 0
     assert len(account.acknowledged) > 0
+    assert sum(account.n_failed.values()) <= account.n_at_risk
     assert set(account.n_failed) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
     for _ in range(2):
         ids = Counter(read_snapshot(workspace.log_config).interactions["event_id"].to_list())

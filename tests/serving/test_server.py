@@ -20,7 +20,8 @@ from serving_fakes import FakeBundles, FakeEngine, FakeWriter, running
 from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
 from recsys.serving.clock import SystemClock
-from recsys.serving.server import SERVICES, Parts, RunningServer, _check_host
+from recsys.serving.port import check_host
+from recsys.serving.server import SERVICES, Parts, RunningServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,8 +87,8 @@ def test_an_unknown_method_is_unimplemented():
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org", ""])
 def test_an_address_that_others_can_reach_is_refused_unless_allowed(host):
     with pytest.raises(ConfigError, match=r"serving\.allow_insecure"):
-        _check_host(ServingConfig(host=host))
-    assert _check_host(ServingConfig(host=host, allow_insecure=True)) is None
+        check_host(ServingConfig(host=host))
+    assert check_host(ServingConfig(host=host, allow_insecure=True)) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -13,7 +13,7 @@ from serving_fakes import running
 from recsys.config import ServingConfig, TlsConfig
 from recsys.errors import ConfigError
 from recsys.serving.client import Client, Tls
-from recsys.serving.server import _check_host
+from recsys.serving.port import check_host
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_server_does_not_start_with_files_that_do_not_fit(authority, tmp_path)
 
 def test_with_a_certificate_any_address_may_be_listened_on():
     tls = TlsConfig(certificate="server.pem", key="server.key")
-    assert _check_host(ServingConfig(host="0.0.0.0", tls=tls)) is None
+    assert check_host(ServingConfig(host="0.0.0.0", tls=tls)) is None
 
 
 @pytest.mark.parametrize("values", [{"certificate": "a"}, {"key": "a"}, {"client_ca": "a"}])

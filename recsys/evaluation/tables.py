@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.features.slates import Slates
 from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_means, measure
 from recsys.training.labels import LabelledSlates
 
@@ -48,7 +49,8 @@ class Measured:
     def __init__(self, baselines: Iterable[str] = ()) -> None:
         self._references = (POPULARITY, *baselines)
         self._found: dict[str, list[RankingMetrics]] = defaultdict(list)
-        self._users: list[NDArray[np.int32]] = []
+        self._users: list[NDArray[np.int64]] = []
+        self._visits: dict[str, int] = {}
 
     def add(
         self,
@@ -74,7 +76,7 @@ class Measured:
         for name, values in scores.items():
             self._found[name].append(measure(values, grades, sizes))
         impressions = self._found[REFERENCE][-1].impressions
-        self._users.append(test.slates.users[impressions])
+        self._users.append(self._visitors(test.slates, impressions))
 
     def table(self, rng: np.random.Generator) -> Table:
         """Put everything together.
@@ -86,7 +88,7 @@ class Measured:
             The table.
         """
         values = {name: _joined(parts) for name, parts in self._found.items()}
-        users = np.concatenate([np.zeros(0, dtype=np.int32), *self._users])
+        users = np.concatenate([np.zeros(0, dtype=np.int64), *self._users])
         if not len(users):
             return Table()
         return Table(
@@ -101,6 +103,20 @@ class Measured:
             },
         )
 
+    def _visitors(self, slates: Slates, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Say whose lists are alike: those of one user, else of one visit, else each by itself.
+
+        Returns:
+            int64 (n_chosen,): equal where lists are to be resampled together. All lists of people
+            without an id as one would leave nothing to resample.
+        """
+        found = slates.users[chosen].astype(np.int64)
+        for place in np.flatnonzero(found < 0).tolist():
+            visit = slates.sessions[chosen[place]] if slates.sessions else ""
+            number = len(self._visits)
+            found[place] = -1 - self._visits.setdefault(visit or f"list {number}", number)
+        return found
+
 
 def _joined(parts: list[RankingMetrics]) -> dict[str, NDArray[np.float64]]:
     named = [part.by_name() for part in parts]
@@ -110,7 +126,7 @@ def _joined(parts: list[RankingMetrics]) -> dict[str, NDArray[np.float64]]:
 def _differences(
     values: dict[str, dict[str, NDArray[np.float64]]],
     reference: str,
-    users: NDArray[np.int32],
+    users: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Differences:
     others = [name for name in values if name != reference]

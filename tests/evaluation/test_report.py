@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,24 @@ def test_parts_are_measured_like_the_whole_and_segments_on_their_rows() -> None:
     assert whole.table(rng(1)) == parts.table(rng(1))
     assert 0 < even.table(rng(1)).n_measured <= parts.table(rng(1)).n_measured
     assert Measured().table(rng(1)).n_measured == 0
+
+
+def test_lists_of_people_without_an_id_are_resampled_by_visit_or_one_by_one() -> None:
+    dataset = make_dataset(snapshot_of(topic_world(n_users=12).events), Config())
+    test = dataset.labelled
+    scores = np.random.default_rng(0).random(len(test.grades))
+    nobody = np.full(len(test.slates), -1, dtype=np.int32)
+    visits = tuple(f"visit {user}" for user in test.slates.users.tolist())
+    widths = []
+    for users, sessions in ((test.slates.users, ()), (nobody, visits), (nobody, ())):
+        slates = replace(test.slates, users=users, sessions=sessions)
+        measured = Measured()
+        measured.add(replace(test, slates=slates), {"without_text": scores, "click_rate": -scores})
+        _, low, high = measured.table(np.random.default_rng(1)).differences["click_rate"]["auc"]
+        widths.append(high - low)
+    named, by_visit, one_by_one = widths
+    assert by_visit == pytest.approx(named, rel=0.2)
+    assert one_by_one > 0
 
 
 def test_all_of_a_log_may_be_new(tmp_path: Path) -> None:

@@ -77,9 +77,11 @@ class _MLflow:
         self._mlflow.start_run(run_name=folder.name)
 
     def note(self, name: str, value: float, step: int) -> None:
-        self._mlflow.log_metric(name.replace("/", "."), value, step=step)
+        # In the background, many at once: a transaction per step would cost more than the step.
+        self._mlflow.log_metric(name.replace("/", "."), value, step=step, synchronous=False)
 
     def close(self) -> None:
+        self._mlflow.flush_async_logging()
         self._mlflow.end_run()
 
 
@@ -89,10 +91,20 @@ class _WandB:
     def __init__(self, folder: Path) -> None:
         mode = os.environ.get("WANDB_MODE", "offline")
         library: Any = _library("wandb")
-        self._run = library.init(project="recsys", name=folder.name, dir=str(folder), mode=mode)
+        # Silent: what it prints would tear the progress bars.
+        settings = library.Settings(silent=True, console="off")
+        self._run = library.init(
+            project="recsys", name=folder.name, dir=str(folder), mode=mode, settings=settings
+        )
+        self._known: set[str] = set()
 
     def note(self, name: str, value: float, step: int) -> None:
-        self._run.log({name: value, f"{name}/step": step})
+        # Steps and epochs count differently: each number has an axis of its own.
+        axis = f"{name}/step"
+        if name not in self._known:
+            self._known.add(name)
+            self._run.define_metric(name, step_metric=axis)
+        self._run.log({name: value, axis: step})
 
     def close(self) -> None:
         self._run.finish()

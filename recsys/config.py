@@ -86,6 +86,16 @@ class SplitConfig(Section):
         default=50_000, ge=100, description="lists made at most where a log has no impressions"
     )
 
+    @model_validator(mode="after")
+    def _check_something_to_test(self) -> Self:
+        if self.train + self.validation >= 1:
+            raise PydanticCustomError(
+                "shares",
+                "train and validation add up to {total}, which leaves nothing to test on",
+                {"total": round(self.train + self.validation, 6)},
+            )
+        return self
+
 
 class TuningConfig(Section):
     """How the text-interest model is fitted; what is not asked for costs nothing."""

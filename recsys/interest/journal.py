@@ -9,12 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
+
+from recsys.errors import told
 from recsys.features.models import FitView
 from recsys.interest.sharing import rank
 from recsys.interest.trackers import open_tracker
 
 #: Read by `recsys.training.summary`.
 HISTORY: Final = "history.jsonl"
+
+_log = structlog.get_logger("recsys.interest")
 
 
 class Journal:
@@ -59,11 +64,20 @@ class Journal:
             "held_out": held_out,
             "seconds": time.monotonic() - self._began_at,
         }
-        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._write(json.dumps(line) + "\n")
         if known is not None:
             self._tracker.note(f"{label}/loss", known, epoch)
         self._tracker.note(f"{label}/held_out_loss", held_out, epoch)
+
+    def _write(self, line: str) -> None:
+        try:
+            with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            # A full disk is no reason to lose hours of learning; one warning says so.
+            self._writes = False
+            path = str(self.folder / HISTORY)
+            _log.warning("the history of a fit could not be written", path=path, reason=told(error))
 
     def rate(self, label: str, step: int, rate: float) -> None:
         """Note the learning rate of a step."""

@@ -43,13 +43,25 @@ def split_by_time(labelled: LabelledSlates, config: SplitConfig) -> TimeSplit:
         The split.
 
     Raises:
-        TrainingError: There are too few requests that have both labels.
+        TrainingError: There are too few requests that have both labels, or none in a slice.
     """
     n_requests = len(labelled.slates)
-    n_informative = int(np.count_nonzero(labelled.informative()))
+    informative = labelled.informative()
+    n_informative = int(np.count_nonzero(informative))
     if n_informative < MIN_REQUESTS:
         found = f"{n_informative} of {n_requests} lists have items acted on and items not"
         raise TrainingError("split", found, str(MIN_REQUESTS))
     train_end = round(n_requests * config.train)
     validation_end = round(n_requests * (config.train + config.validation))
+    slices = {
+        "train": informative[:train_end],
+        "validation": informative[train_end:validation_end],
+        "test": informative[validation_end:],
+    }
+    for name, told_apart in slices.items():
+        # The test slice only has to begin somewhere; whether it can be measured is asked later.
+        if not (len(told_apart) if name == "test" else told_apart.any()):
+            found = f"none of {len(told_apart)} lists has items acted on and items not"
+            what, expected = f"{name} slice", "some; give the slice a larger share"
+            raise TrainingError(what, found, expected)
     return TimeSplit(train_end, validation_end, n_requests)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from interest_world import batch_of, draw_requests, topic_items, topic_view
 
 from recsys.config import InterestConfig, TuningConfig
-from recsys.interest import checkpoint, descent
+from recsys.interest import descent
 from recsys.interest.adapting import finish, plain_state, prepare
 from recsys.interest.batches import Batches
 from recsys.interest.encoder import EncoderOptions, TextEncoder
+from recsys.interest.journal import HISTORY, Journal
 from recsys.interest.losses import list_loss
 from recsys.interest.model import TextInterestModel
 
@@ -138,14 +141,27 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_left_aside(encoder, ite
     assert not np.array_equal(scores_of(other), first, equal_nan=True)
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_fit(encoder, items, tmp_path, monkeypatch):
-    def full(*_args, **_more):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    model = recipe(encoder).fit(topic_view(items, 80, tmp_path, range(40)))
+def test_a_full_disk_costs_the_checkpoint_and_not_the_fit(encoder, items, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow beyond this: what a full disk does, on any machine.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        learner = recipe(encoder, {"tracker": "none"})
+        model = learner.fit(topic_view(items, 80, tmp_path, range(40)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert np.isfinite(scores_of(model)[:, 0]).all()
     assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_disk_that_is_full_to_the_last_byte_costs_the_history_too(encoder, items, tmp_path):
+    view = topic_view(items, 80, tmp_path, range(40))
+    journal = Journal(view, "none")
+    (journal.folder / HISTORY).symlink_to("/dev/full")
+    with structlog.testing.capture_logs() as told:
+        recipe(encoder, {"tracker": "none"}).fit(view)
+    assert [line["event"] for line in told] == ["the history of a fit could not be written"]
 
 
 def test_batches_are_halved_until_they_fit_into_memory(encoder, items, tmp_path, monkeypatch):

@@ -126,3 +126,32 @@ def test_a_log_that_teaches_nothing_is_an_error_that_says_so() -> None:
         split_by_time(labelled(shown(1, "a")), SplitConfig())
     with pytest.raises(TrainingError, match="1 impressions and no interactions"):
         make_dataset(snapshot_of([VisibleEvent(shown(1, "a"), 1)]), Config())
+
+
+@pytest.mark.parametrize(
+    ("shares", "reason"),
+    [
+        ({"train": 0.001, "validation": 0.1}, "train slice: none of 0 lists"),
+        ({"train": 0.79, "validation": 0.0001}, "validation slice: none of 0 lists"),
+        ({"train": 0.9, "validation": 0.0999}, "test slice: none of 0 lists"),
+    ],
+)
+def test_a_slice_without_a_list_to_learn_from_is_named(shares, reason) -> None:
+    events = [shown(10 * at, "a", "b", event_id=f"p{at}") for at in range(40)]
+    clicks = [done(10 * at + 1, "a", "click", f"p{at}") for at in range(40)]
+    found = labelled(*events, *clicks)
+    assert split_by_time(found, SplitConfig()).train_end == 28
+    with pytest.raises(TrainingError, match=f"{reason} has items acted on.*larger share"):
+        split_by_time(found, SplitConfig(**shares))
+
+
+def test_a_slice_in_which_nothing_was_done_is_named() -> None:
+    events = [shown(10 * at, "a", "b", event_id=f"p{at}") for at in range(40)]
+    clicks = [done(10 * at + 1, "a", "click", f"p{at}") for at in range(40) if at < 28]
+    with pytest.raises(TrainingError, match="validation slice: none of 4 lists"):
+        split_by_time(labelled(*events, *clicks), SplitConfig())
+
+
+def test_shares_that_leave_nothing_to_test_on_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"add up to 1\.2, which leaves nothing to test on"):
+        SplitConfig(train=0.8, validation=0.4)

@@ -1,0 +1,1 @@
+"""The trials of `benchmarks/ablation.py` and what they are measured on."""

@@ -25,7 +25,11 @@ _MAX_CHARACTERS: Final = 2_000
 HASH_BYTES: Final = 16
 #: An item's vector is as long as this many vectors of the encoder, at most.
 MOST_PARTS: Final = 6
-_HEADLINE: Final = re.compile(r"(^|_)(title|name|headline|subject|caption)($|_)", re.IGNORECASE)
+_HEADLINE: Final = re.compile(
+    r"(^|_)(title|name|headline|subject|caption|tit(el|re|olo|ulo)|título|nom|nombre|название"
+    r"|заголовок|标题|標題|题目|名称|名稱|タイトル|見出し|제목|이름)($|_)",
+    re.IGNORECASE,
+)
 _NOT_TEXT_NAME: Final = re.compile(
     r"(^|_)(id|ids|uuid|guid|url|urls|uri|link|image|images|img|photo|path|sku|isbn|ean|hash|key|slug"
     r"|email|phone)($|_)",

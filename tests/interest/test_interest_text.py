@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interest_world import ListedItems
@@ -42,6 +43,12 @@ def test_other_scripts_are_text_too():
     items = ListedItems([{"headline": "東京で地震", "category": "ニュース"}])
     assert choose_fields(items) == ("headline", "category")
     assert item_text(items.attributes(0), ("headline", "category")) == "東京で地震. ニュース"
+
+
+@pytest.mark.parametrize("name", ["标题", "titre", "Título", "タイトル", "название", "item_titel"])
+def test_titles_are_known_in_other_languages(name: str):
+    items = ListedItems([{"类型": "喜剧", name: "Un long titre 很长的标题"}])
+    assert choose_fields(items) == (name, "类型")
 
 
 def test_configured_fields_are_taken_as_they_are():

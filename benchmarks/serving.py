@@ -35,7 +35,8 @@ from recsys.bundle.store import BundleStore
 from recsys.events.snapshot import read_snapshot
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
-from recsys.v1 import ranking_pb2, ranking_pb2_grpc
+from recsys.serving.event_messages import event_message
+from recsys.v1 import event_pb2, ranking_pb2, ranking_pb2_grpc
 from recsys.workspace import open_workspace
 
 SEED = 7
@@ -142,9 +143,34 @@ class Bench:
         """Durable events: batches of 100 from one and four callers, single events from 50."""
         found = {}
         with served(self.workspace, cores={self.cores[0]}, max_streams=64) as server:
-            for name, n_callers, size in (("batch_1", 1, 100), ("batch_4", 4, 100), ("one", 50, 1)):
-                found[name] = self._written(server, name, n_callers, size)
+            for name, n_callers in (("batch_1", 1), ("batch_4", 4)):
+                found[name] = self._written(server, name, n_callers, 100)
+            load = WireLoad(server.address, WRITE, n_connections=50)
+            load.closed_loop(lambda k: self._click(f"warm-{k}"), seconds=1.0)
+            closed = load.closed_loop(
+                lambda k: self._click(f"one-{k}"), seconds=5.0, cpu=server.cpu_s
+            )
+            found["one"] = _told(closed, closed.codes["OK"])
+            bodies = [self._click(f"half-{k}") for k in range(round(closed.goodput * 3))]
+            cpu_s = server.cpu_s()
+            half = load.open_loop(bodies, rate=closed.goodput / 2, seconds=5.0, rng=self.rng)
+            half.cpu_s = server.cpu_s() - cpu_s
+            found["one_at_half"] = _told(half, half.codes["OK"])
+            load.close()
         return found
+
+    def _click(self, event_id: str) -> bytes:
+        """Write one event as the body of a call."""
+        number = hash(event_id)
+        click = InteractionEvent(
+            event_id,
+            0,
+            self.users[number % len(self.users)],
+            self.items[number % len(self.items)],
+            "click",
+        )
+        message = event_pb2.WriteEventsRequest(events=[event_message(click)])
+        return body_of(message.SerializeToString())
 
     def _written(self, server: Served, name: str, n_callers: int, size: int) -> dict:
         clients = [Client(server.address) for _ in range(n_callers)]
@@ -166,14 +192,7 @@ class Bench:
         outcome = closed_loop(call, n_callers=n_callers, seconds=5.0, cpu=server.cpu_s)
         for client in clients:
             client.close()
-        n_events = sum(made.values())
-        return {
-            "events_per_s": round(n_events / outcome.wall_s),
-            "events_per_cpu_s": round(n_events / outcome.cpu_s),
-            "p50_ms": round(outcome.quantile_ms(0.5), 2),
-            "p99_ms": round(outcome.quantile_ms(0.99), 2),
-            "codes": dict(outcome.codes),
-        }
+        return _told(outcome, sum(made.values()))
 
     def overload(self) -> dict:
         """Goodput at twice and ten times the capacity, health meanwhile, recovery afterwards."""
@@ -328,6 +347,16 @@ class _Health:
             "failed": self._n_failed,
             "worst_ms": round(worst * 1000),
         }
+
+
+def _told(outcome: Outcome, n_events: int) -> dict:
+    return {
+        "events_per_s": round(n_events / outcome.wall_s),
+        "events_per_cpu_s": round(n_events / outcome.cpu_s),
+        "p50_ms": round(outcome.quantile_ms(0.5), 2),
+        "p99_ms": round(outcome.quantile_ms(0.99), 2),
+        "codes": dict(outcome.codes),
+    }
 
 
 def _copied(store: BundleStore, version: str, folder: Path) -> ManifestDraft:

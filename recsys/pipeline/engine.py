@@ -40,7 +40,7 @@ from recsys.pipeline.requests import (
 )
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.trial import check_parses
-from recsys.schema import Event, ItemEvent, VisibleEvent
+from recsys.schema import Event, VisibleEvent
 from recsys.workspace import Workspace
 
 _log = structlog.get_logger("recsys.pipeline")
@@ -104,15 +104,15 @@ class Engine:
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in; those that are known already change nothing.
 
+        After events of items call `catch_up`: until then columns of feature models are missing.
+
         Args:
             events: In order of `visible_at`.
         """
         self._live.apply(events)
-        if any(isinstance(visible.event, ItemEvent) for visible in events):
-            self.catch_up()
 
     def catch_up(self) -> None:
-        """Let feature models take in items that the state has gained."""
+        """Let feature models take in items that the state has gained; new texts are encoded."""
         for model in self._scorer.contents.models.values():
             model.refresh()
 

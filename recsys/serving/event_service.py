@@ -53,9 +53,10 @@ class EventService(event_pb2_grpc.EventServiceServicer):
             What became of them, once all that were accepted are durable.
         """
         writing = _Writing(self._commit, self._clock, context)
-        for request in request_iterator:
-            writing.take(request.events)
-        response = writing.finish()
+        with self._commit.writing():
+            for request in request_iterator:
+                writing.take(request.events)
+            response = writing.finish()
         self._observer.events_written(response.accepted, response.duplicates, response.rejected)
         return response
 

@@ -136,6 +136,7 @@ class RunningServer:
         self._stopped.set()
         self._server.stop(self._drain_s).wait()
         self._commit.close()
+        self._switch.close()
         try:
             self._switch.engine.save_state()
         except OSError as error:

@@ -46,6 +46,10 @@ class EngineSwitch:
         self._observer = observer
         self._switching = threading.Lock()
         self._refused = ""
+        self._has_items = threading.Event()
+        self._is_closed = False
+        self._catching_up = threading.Thread(target=self._catch_up, name="catch-up", daemon=True)
+        self._catching_up.start()
         observer.model_active(MAIN, engine.model_version)
 
     @property
@@ -98,14 +102,18 @@ class EngineSwitch:
         return self._engine.seen(events)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
-        """Let all engines know of events."""
+        """Let all engines know of events.
+
+        Texts of new items are encoded afterwards, by a thread of their own: nobody who writes waits
+        for an encoder.
+        """
         main = self._engine
         main.apply(events)
         for engine in self._beside:
             if not engine.shares_state(main):
                 engine.apply(events)
-            elif any(isinstance(visible.event, ItemEvent) for visible in events):
-                engine.catch_up()
+        if any(isinstance(visible.event, ItemEvent) for visible in events):
+            self._has_items.set()
 
     def models(self) -> list[BundleInfo]:
         """List all bundles.
@@ -159,6 +167,23 @@ class EngineSwitch:
                     # Tried once; the store must change before it is tried again.
                     self._refused = version
                     _log.error("active_bundle_refused", version=version, found=str(error))
+
+    def close(self) -> None:
+        """Stop taking in new items."""
+        self._is_closed = True
+        self._has_items.set()
+        self._catching_up.join()
+
+    def _catch_up(self) -> None:
+        while self._has_items.wait() and not self._is_closed:
+            self._has_items.clear()
+            for engine in (self._engine, *self._beside):
+                try:
+                    engine.catch_up()
+                except Exception as error:  # noqa: BLE001 - a model's own code; the thread must live
+                    # Not its text, which may quote an item's.
+                    found, version = type(error).__name__, engine.model_version
+                    _log.error("new_items_not_taken_in", version=version, found=found)
 
     def _take_over(self, engine: RankingEngine) -> None:
         if engine is not self._engine:

@@ -12,6 +12,7 @@ from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, UserEvent
 from recsys.serving.client import Client, field_violations
+from recsys.serving.event_messages import event_message
 from recsys.v1 import event_pb2, event_pb2_grpc
 
 NOW_US = 1_700_000_000_000_000
@@ -251,3 +252,27 @@ def test_what_others_wrote_cannot_be_read_but_own_events_are_taken(capsys):
     assert follower.is_closed
     assert follower.n_reads > 0
     assert "".join(capsys.readouterr()).count("events_of_others_not_read") == 1
+
+
+def test_a_group_waits_for_callers_who_have_begun_and_for_nobody_else():
+    writer, may_write = FakeWriter(), threading.Event()
+
+    def later():
+        assert may_write.wait(10)
+        event = InteractionEvent("later", 0, "u", "i", "click")
+        yield event_pb2.WriteEventsRequest(events=[event_message(event)])
+
+    serving = running(writer=writer, group_commit_ms=1000.0)
+    with serving as (server, channel), Client(server.address) as client:
+        begun = time.monotonic()
+        client.write_events([InteractionEvent("alone", 0, "u", "i", "click")])
+        assert time.monotonic() - begun < 0.9
+        slow = event_pb2_grpc.EventServiceStub(channel).WriteEvents.future(later(), timeout=10)
+        time.sleep(0.05)
+        with ThreadPoolExecutor(1) as pool:
+            event = InteractionEvent("meanwhile", 0, "u", "i", "click")
+            quick = pool.submit(client.write_events, [event])
+            may_write.set()
+            assert quick.result().accepted == 1
+        assert slow.result().accepted == 1
+    assert writer.n_syncs == 2

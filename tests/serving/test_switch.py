@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import grpc
@@ -84,7 +85,44 @@ def test_bundles_beside_take_events_in_whether_they_share_the_state_or_not():
         switch.apply([click, item])
         assert engine.seen([click.event]) == [True]
         assert beside.seen([click.event]) == [True]
-        assert beside.n_caught_up == (1 if beside.shares_state(engine) else 0)
+        switch.close()
+
+
+def test_nobody_who_writes_waits_for_new_items_to_be_encoded():
+    engine, may_encode, encoded = FakeEngine(), threading.Event(), threading.Event()
+
+    def encode():
+        assert may_encode.wait(10)
+        if engine.seen([later.event]) == [True]:
+            encoded.set()
+
+    engine.catch_up = encode
+    item, later = (VisibleEvent(ItemEvent(f"v{n}", n, "i", {}), n) for n in (1, 2))
+    switch, _ = switch_of(engine)
+    switch.apply([item])
+    switch.apply([later])
+    assert engine.seen([item.event, later.event]) == [True, True]
+    may_encode.set()
+    assert encoded.wait(10)
+    switch.close()
+
+
+def test_a_model_that_fails_on_a_new_item_is_told_and_tried_again_with_the_next(capsys):
+    engine, tried, item_title = FakeEngine(), threading.Semaphore(0), "secret"
+
+    def fail():
+        tried.release()
+        raise KeyError(item_title)
+
+    engine.catch_up = fail
+    switch, _ = switch_of(engine)
+    for n in (1, 2):
+        switch.apply([VisibleEvent(ItemEvent(f"v{n}", n, "i", {}), n)])
+        assert tried.acquire(timeout=10)
+    switch.close()
+    output = capsys.readouterr()
+    assert "new_items_not_taken_in" in output.out
+    assert "secret" not in output.out + output.err
 
 
 def test_a_bundle_is_tried_before_it_answers_and_refused_when_it_cannot():

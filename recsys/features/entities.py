@@ -171,6 +171,12 @@ class Entities:
         found: NDArray[np.int32] = self._current.rows[np.maximum(rows, 0)]
         return np.where(rows >= 0, found, np.int32(-1))
 
+    @property
+    def current(self) -> NDArray[np.int32]:
+        """The latest version row of every entity: int32 (n,), -1 where nothing is known."""
+        found: NDArray[np.int32] = self._current.rows
+        return found
+
     def version_table(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
         """Give owner row, `visible_at` and `occurred_at` of every version row.
 

@@ -90,6 +90,8 @@ class Frame:
         Returns:
             float (n_candidates,): NaN where it is missing.
         """
+        if name == AS_OF:
+            return self.slates.spread(self.slates.as_of).astype(np.float64)
         column = self.column(name)
         return column.to_numpy() if isinstance(column, pl.Series) else column
 

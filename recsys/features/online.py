@@ -20,7 +20,8 @@ from recsys.features.gather import Gather
 from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources, request_owners
-from recsys.features.reading import BatchMemo, age_s
+from recsys.features.reading import BatchMemo
+from recsys.features.rings import describe
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
 from recsys.features.state import Batch, KeyState
@@ -153,9 +154,10 @@ class OnlineState:
         state = self._keys[aggregate.by]
         owners = slates.users if aggregate.by == "user" else self._sessions(slates)
         found = state.rings(aggregate).read(owners.astype(np.int32, copy=False), slates.as_of)
-        versions = self.items.current_versions(found.items)
-        ages = np.where(found.types >= 0, age_s(slates.as_of[:, None], found.occurred), np.nan)
-        return Histories(versions, found.types, ages.astype(np.float32), found.values)
+        versions, ages = np.empty_like(found.items), np.empty_like(found.values)
+        current = self.items.current
+        describe(found.items, found.types, found.occurred, current, slates.as_of, versions, ages)
+        return Histories(versions, found.types, ages, found.values)
 
     def forget_user(self, user_id: str) -> None:
         """Forget a user at once: what is kept by user or session, and the user among the distinct.

@@ -12,6 +12,7 @@ from recsys.features.cells import KeyedRows, bucket_us
 from recsys.features.compiled import compiled
 from recsys.features.growable import Growable
 from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
+from recsys.schema import MICROSECONDS
 
 _NOTHING: Final = -1
 
@@ -117,6 +118,26 @@ def _read_one(
 
 
 @compiled
+def _read_all(
+    slots: NDArray[np.int32],
+    as_of: NDArray[np.int64],
+    step: int,
+    windowed: bool,
+    offsets: NDArray[np.int64],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    ring: Entries,
+    out: LastItems,
+) -> None:
+    for request in range(len(slots)):
+        if 0 <= slots[request] < len(counts):
+            oldest = as_of[request] // step - WINDOW_BUCKETS + 1 if windowed else 0
+            _read_one(
+                slots[request], request, oldest, step, offsets, capacities, counts, ring, out
+            )  # fmt: skip
+
+
+@compiled
 def _stream(
     rows: NDArray[np.int32],
     slots: NDArray[np.int32],
@@ -176,13 +197,34 @@ def _move_all(
                 ring.visible[new] = ring.visible[old]
 
 
-_NO_EVENTS: Final = Entries(
-    np.zeros(0, dtype=np.int32),
-    np.zeros(0, dtype=np.int16),
-    np.zeros(0, dtype=np.int64),
-    np.zeros(0),
-    np.zeros(0, dtype=np.int64),
-)
+@compiled
+def describe(
+    items: NDArray[np.int32],
+    types: NDArray[np.int16],
+    occurred: NDArray[np.int64],
+    current: NDArray[np.int32],
+    as_of: NDArray[np.int64],
+    versions: NDArray[np.int32],
+    ages_s: NDArray[np.float32],
+) -> None:
+    """Say of last items which version is the latest, and how long ago they were acted on.
+
+    Args:
+        items: As in `LastItems`.
+        types: The same.
+        occurred: The same.
+        current: int32 (n_items,): version row by item row.
+        as_of: int64 (n_requests,).
+        versions: int32 (n_requests, n): written; -1: nothing is known, or padding.
+        ages_s: float32 (n_requests, n): written; NaN: padding.
+    """
+    for request in range(len(items)):
+        for i in range(items.shape[1]):
+            item = items[request, i]
+            versions[request, i] = current[item] if 0 <= item < len(current) else -1
+            is_there = types[request, i] >= 0
+            age = (as_of[request] - occurred[request, i]) / MICROSECONDS
+            ages_s[request, i] = age if is_there else np.nan
 
 
 class Rings:
@@ -228,17 +270,10 @@ class Rings:
             One row per slot.
         """
         out = no_items(len(slots), self._n)
-        inside = np.where(slots < len(self._counts), slots, np.int32(-1))
-        nobody = np.zeros(0, dtype=np.int32)
-        self._run(
-            KeyedRows(nobody, nobody),
-            None,
-            np.zeros(0, dtype=np.bool_),
-            ends=np.zeros(len(slots), dtype=np.int64),
-            slots=inside,
-            as_of=as_of,
-            out=out,
-        )
+        _read_all(
+            slots, as_of, self._step, self._windowed, self._offsets.rows, self._capacities.rows,
+            self._counts.rows, self._ring, out,
+        )  # fmt: skip
         return out
 
     def stream(
@@ -315,18 +350,16 @@ class Rings:
     def _run(
         self,
         keyed: KeyedRows,
-        actions: Actions | None,
+        actions: Actions,
         wanted: NDArray[np.bool_],
         ends: NDArray[np.int64],
         slots: NDArray[np.int32],
         as_of: NDArray[np.int64],
         out: LastItems,
     ) -> None:
-        events = _NO_EVENTS
-        if actions is not None:
-            events = Entries(
-                actions.items, actions.types, actions.occurred, actions.values, actions.visible
-            )
+        events = Entries(
+            actions.items, actions.types, actions.occurred, actions.values, actions.visible
+        )
         _stream(
             keyed.rows, keyed.slots, wanted, len(events.types), ends, slots, as_of,
             self._step, self._windowed, self._offsets.rows, self._capacities.rows,
@@ -335,8 +368,14 @@ class Rings:
 
     @property
     def _ring(self) -> Entries:
-        columns = {name: column.rows for name, column in self._columns.items()}
-        return Entries(**columns, visible=self._visible.rows)
+        columns = self._columns
+        return Entries(
+            columns["items"].rows,
+            columns["types"].rows,
+            columns["occurred"].rows,
+            columns["values"].rows,
+            self._visible.rows,
+        )
 
     def _resize(self, n_slots: int) -> None:
         for column in (self._offsets, self._capacities, self._counts):

@@ -90,14 +90,15 @@ class Known:
         versions: Text, item and numbers of each version row.
         hashes: Text row by hash.
         texts: Vectors of each text.
-        number_traits: float32 (n_versions, n): traits of each version's numbers.
+        traits: float32 (n_versions, n): what a taste is made of: directions of each version's text,
+            zero without one, and traits of its numbers.
         rates: float32 (n_versions,): log odds that the item is acted on when shown.
     """
 
     versions: VersionTable
     hashes: dict[bytes, int]
     texts: TextTable
-    number_traits: Vectors
+    traits: Vectors
     rates: Vectors
 
 
@@ -133,15 +134,19 @@ def make_known(
     Returns:
         What scores are made of.
     """
+    of_texts = np.zeros((len(versions), texts.taste.shape[1]), dtype=np.float32)
+    there = versions.texts >= 0
+    of_texts[there] = texts.taste[versions.texts[there]]
     if numbers is None:
-        nothing = np.zeros((len(versions), 0), dtype=np.float32)
-        return Known(versions, hashes, texts, nothing, np.zeros(len(versions), dtype=np.float32))
+        rates = np.zeros(len(versions), dtype=np.float32)
+        return Known(versions, hashes, texts, of_texts, rates)
     places = {key.tobytes(): place for place, key in enumerate(numbers.item_keys)}
     by_item = np.full(len(versions.item_numbers), len(places), dtype=np.int64)
     for item_id, number in versions.item_numbers.items():
         by_item[number] = places.get(text_hash(item_id), len(places))
     rates = numbers.rates[by_item[versions.items]]
-    return Known(versions, hashes, texts, numbers.traits(versions.numbers), rates)
+    traits = np.concatenate([of_texts, numbers.traits(versions.numbers)], axis=1)
+    return Known(versions, hashes, texts, traits, rates)
 
 
 def flat(vectors: Vectors, centre: Vectors) -> Vectors:

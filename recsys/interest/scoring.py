@@ -23,10 +23,8 @@ COLUMNS: Final = (
     "text_appeal",
     "text_liked_mean",
     "text_liked_best",
-    "text_disliked_mean",
-    "text_disliked_best",
 )
-_FIRST_PLAIN: Final = COLUMNS.index("text_liked_mean")
+_INTEREST, _TASTE, _APPEAL, _MEAN, _BEST = range(len(COLUMNS))
 
 
 def score_batch(batch: ScoringBatch, known: Known, head: Head | None) -> NDArray[np.float32]:
@@ -38,7 +36,7 @@ def score_batch(batch: ScoringBatch, known: Known, head: Head | None) -> NDArray
         head: None before the first fit: the columns that need one stay missing.
 
     Returns:
-        float32 (n_candidates, 7), columns as in `COLUMNS`; NaN where nothing can be said.
+        float32 (n_candidates, 5), columns as in `COLUMNS`; NaN where nothing can be said.
     """
     scores = np.full((len(batch.versions), len(COLUMNS)), np.nan, dtype=np.float32)
     if not len(known.texts):
@@ -67,36 +65,38 @@ def _score_request(
 ) -> None:
     known, head = model
     texts, text_rows = known.texts, known.versions.texts
+    liked, passed_over = pasts
     seen = text_rows[candidates]
-    plain = texts.plain[seen]
-    for side, past in enumerate(pasts):
-        if len(past.rows):
-            similarity = plain @ texts.plain[text_rows[past.rows]].T
-            scores[:, _FIRST_PLAIN + 2 * side] = similarity.mean(axis=1)
-            scores[:, _FIRST_PLAIN + 2 * side + 1] = similarity.max(axis=1)
+    if len(liked.rows):
+        similarity = texts.plain[seen] @ texts.plain[text_rows[liked.rows]].T
+        np.mean(similarity, axis=1, out=scores[:, _MEAN])
+        np.max(similarity, axis=1, out=scores[:, _BEST])
     if head is None:
         return
-    scores[:, 2] = texts.appeal[seen]
-    if any(len(past.rows) for past in pasts):
+    scores[:, _APPEAL] = texts.appeal[seen]
+    if len(liked.rows) or len(passed_over.rows):
         points = texts.points[seen]
-        attended = sum(_side(points, known, head, (s, p)) for s, p in enumerate(pasts))
-        scores[:, 1] = _taste(candidates, known, head, pasts)
-        scores[:, 0] = attended + scores[:, 1]
+        scores[:, _TASTE] = _taste(candidates, known, head, pasts)
+        scores[:, _INTEREST] = scores[:, _TASTE]
+        for side, past in enumerate(pasts):
+            if len(past.rows):
+                scores[:, _INTEREST] += _side(points, known, head, (side, past))
 
 
 def _side(points: Vector, known: Known, head: Head, what: tuple[int, Past]) -> Vector:
     side, past = what
-    if not len(past.rows):
-        return np.zeros(len(points), dtype=np.float32)
     rows = known.versions.texts[past.rows]
     log_weight = known.texts.values[rows, side] + head.age_bias[side][past.ages]
     if side == 0:
         log_weight = log_weight + head.type_bias[past.types]
-    weight = np.exp(log_weight)
     similarity = points @ known.texts.points[rows].T
-    mean = similarity @ weight / (len(rows) + head.shrinkage[side])
-    attention = np.exp(head.temperature[side] * (similarity - 1.0)) * weight
-    attended = (attention * similarity).sum(axis=1) / attention.sum(axis=1)
+    mean = similarity @ (np.exp(log_weight) / (len(rows) + head.shrinkage[side]))
+    # Nothing is nearer than a similarity of one, so no power is too large.
+    temperature = head.temperature[side]
+    attention = similarity * temperature
+    attention += log_weight - temperature
+    np.exp(attention, out=attention)
+    attended = np.einsum("ij,ij->i", attention, similarity) / attention.sum(axis=1)
     scores: Vector = head.mix[2 * side] * mean + head.mix[2 * side + 1] * attended
     return scores
 
@@ -104,21 +104,18 @@ def _side(points: Vector, known: Known, head: Head, what: tuple[int, Past]) -> V
 def _taste(
     candidates: NDArray[np.int32], known: Known, head: Head, pasts: tuple[Past, Past]
 ) -> Vector:
-    rows = np.concatenate([past.rows for past in pasts])
-    n_liked = len(pasts[0].rows)
-    done = (np.arange(len(rows)) < n_liked).astype(np.float32)
-    weights = np.where(done > 0, head.taste_weights[0], head.taste_weights[1])
-    rate = head.expected[0] * known.rates[rows] + head.expected[1]
-    surprise = done - 1.0 / (1.0 + np.exp(-rate))
-    constant = np.broadcast_to(head.constant, (len(rows), 1))
-    past = np.concatenate([_traits(rows, known), constant], axis=1)
-    heavy = (past * weights[:, None]).T
-    system = heavy @ past + head.ridge * np.eye(past.shape[1], dtype=np.float32)
+    liked, passed_over = pasts
+    n_liked = len(liked.rows)
+    rows = np.concatenate([liked.rows, passed_over.rows])
+    past = np.empty((len(rows), known.traits.shape[1] + 1), dtype=np.float32)
+    past[:, :-1], past[:, -1] = known.traits[rows], head.constant[0]
+    weights = np.full(len(rows), head.taste_weights[1])
+    weights[:n_liked] = head.taste_weights[0]
+    surprise = -1.0 / (1.0 + np.exp(-(head.expected[0] * known.rates[rows] + head.expected[1])))
+    surprise[:n_liked] += 1.0
+    heavy = past.T * weights
+    system = heavy @ past
+    system.flat[:: len(system) + 1] += head.ridge
     taste = np.linalg.solve(system, heavy @ surprise)
-    found: Vector = (head.scale * (_traits(candidates, known) @ taste[:-1])).astype(np.float32)
+    found: Vector = known.traits[candidates] @ (head.scale * taste[:-1])
     return found
-
-
-def _traits(rows: NDArray[np.int32], known: Known) -> Vector:
-    texts = known.texts.taste[known.versions.texts[rows]]
-    return np.concatenate([texts, known.number_traits[rows]], axis=1)

@@ -101,6 +101,34 @@ def merge(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
 
 
 @cli.command()
+def forget(
+    user_ids: Annotated[
+        list[str] | None, typer.Argument(help="Users; none: finish what a killed run left.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Erase users from the log and from what was made of it; servers forget within a second."""
+    import msgspec
+
+    from recsys.cli.output import print_json, print_table
+    from recsys.pipeline.forgetting import forget_users
+
+    receipt = forget_users(open_folder(workspace), user_ids or [])
+    if as_json:
+        print_json(receipt)
+    else:
+        rows = [
+            [name.replace("_", " "), _shown(value)]
+            for name, value in msgspec.to_builtins(receipt).items()
+        ]
+        print_table("Erased", ("what", "found"), rows)
+    if receipt.waiting:
+        typer.echo("a server has not let go of its spool file; run the command again", err=True)
+        raise typer.Exit(1)
+
+
+@cli.command()
 def backup(
     folder: Annotated[Path, typer.Argument(help="Gets the copy; must not exist yet.")],
     workspace: WorkspaceOption = Path(),
@@ -133,4 +161,6 @@ def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(part)}" for key, part in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
     return f"{value:,}" if isinstance(value, int) else str(value)

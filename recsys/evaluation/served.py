@@ -144,6 +144,8 @@ class _Past:
             return CHANGED
         if request.is_degraded:
             return DEGRADED
+        if request.n_erased != self._snapshot.erasures:
+            return ERASED
         n_in_log = self._n_until(request.last_visible_at)
         if n_in_log != request.n_events:
             return ERASED if n_in_log < request.n_events else LATE

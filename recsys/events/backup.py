@@ -16,6 +16,7 @@ from typing import Final
 from recsys.config import LogConfig
 from recsys.errors import LogError
 from recsys.events.durable_end import durable_end
+from recsys.events.erasure import erasure_files
 from recsys.events.spool import spool_files, spool_folder, sync_folder
 from recsys.events.warehouse import open_warehouse
 
@@ -45,7 +46,11 @@ def back_up_log(config: LogConfig, folder: Path, *, wait_s: float = _WAIT_S) -> 
         raise LogError(folder, "something already", "a folder that does not exist yet") from error
     source, target = spool_folder(config), folder / spool_folder(config).name
     target.mkdir()
-    n_bytes = sum(_copy_durable(file, target / file.name) for file in spool_files(source))
+    # Users who are to be forgotten first: the copy must not know them longer than the log does.
+    asked = (file.path for file in erasure_files(source))
+    n_bytes = sum(
+        _copy_durable(file, target / file.name) for file in (*asked, *spool_files(source))
+    )
     if path.exists():
         with open_warehouse(config, read_only=True, wait_s=wait_s):
             # The tables last: closing their copy's source ends the lock that keeps writers out.

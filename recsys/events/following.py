@@ -21,6 +21,7 @@ import structlog
 from recsys.config import LogConfig
 from recsys.errors import SpoolDamagedError
 from recsys.events.durable_end import durable_end
+from recsys.events.erasure import ERASURE_SUFFIX, read_erasure
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import read_newer
 from recsys.events.spool import FOLDED_SUFFIX, SUFFIX, read_record, spool_folder
@@ -58,12 +59,27 @@ class SpoolFollower:
         self._read_s = read_s or _boot_time_s
         self._tails: dict[str, _Tail] = {}
         self._done: set[str] = set()
+        self._asked: set[str] = set()
+        self._erased: list[str] = []
+        #: How many users were taken out of the log, as far as that was looked for; it is after a
+        #: pause in which an erasure may have come and gone.
+        self.n_erased = 0
         self._folder.mkdir(parents=True, exist_ok=True)
         # Waits for a merge that is removing files, so that none goes unseen from here on.
         self._presence = (self._folder / FOLLOWERS).open("ab")
         fcntl.flock(self._presence, fcntl.LOCK_SH)
         self._looked_s = self._read_s()
         self._open_new(at_end=True)
+        self.erased()  # whoever reads the log from now on leaves these out
+
+    def erased(self) -> list[str]:
+        """Take the users who are to be forgotten since the last call.
+
+        Returns:
+            Their ids, as far as `read` has come.
+        """
+        found, self._erased = self._erased, []
+        return found
 
     def read(self, newest_us: int) -> list[VisibleEvent]:
         """Read what is new.
@@ -77,7 +93,8 @@ class SpoolFollower:
         now_s = self._read_s()
         missed: list[VisibleEvent] = []
         if now_s - self._looked_s > _LONGEST_GAP_S:
-            missed = list(visible_events(read_newer(self._config, newest_us - _MARGIN_US)))
+            newer = read_newer(self._config, newest_us - _MARGIN_US)
+            missed, self.n_erased = list(visible_events(newer)), newer.erasures
         self._open_new(at_end=False)
         new = [missed, *(self._read_tail(stem, tail) for stem, tail in list(self._tails.items()))]
         self._looked_s = now_s
@@ -91,15 +108,30 @@ class SpoolFollower:
         self._presence.close()
 
     def _open_new(self, *, at_end: bool) -> None:
-        listed = set()
+        listed, asked = set(), set()
         for entry in os.scandir(self._folder):
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - twenty times a second
+            if suffix == ERASURE_SUFFIX:
+                asked.add(stem)
+                if stem not in self._asked:
+                    self._read_erasure(self._folder / entry.name)
+                continue
             if suffix not in {SUFFIX, FOLDED_SUFFIX} or (self._own and stem.endswith(self._own)):
                 continue
             listed.add(stem)
             if stem not in self._tails and stem not in self._done:
                 self._open(stem, at_end=at_end)
         self._done &= listed
+        self._asked = asked
+
+    def _read_erasure(self, path: Path) -> None:
+        try:
+            erasure = read_erasure(path)
+        except SpoolDamagedError as error:
+            _log.error("erasure_not_read", found=str(error))
+            return
+        if erasure is not None:
+            self._erased.append(erasure.user_id)
 
     def _open(self, stem: str, *, at_end: bool) -> None:
         for suffix in (SUFFIX, FOLDED_SUFFIX):

@@ -98,6 +98,17 @@ def _write(warehouse: Warehouse, batch: FrameBuilder, report: MergeReport) -> No
         report.new[kind] += n_new
 
 
+def is_written(path: Path) -> bool:
+    """Say whether a spool file has a live writer.
+
+    Returns:
+        False for one that is gone.
+    """
+    with suppress(FileNotFoundError), _locked(path) as is_complete:
+        return not is_complete
+    return False
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Try to take the lock that a live writer holds on its file.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from recsys.config import LogConfig
+from recsys.events.erasure import Erasure, pending_erasures, without
 from recsys.events.frames import KINDS, Kind, event_frames
 from recsys.events.spool import read_spool, spool_folder
 from recsys.schema import VisibleEvent
+
+if TYPE_CHECKING:
+    from recsys.events.warehouse import CarriedOut
 
 _WAIT_S: Final = 30.0
 #: Events of each table that stand for what lately happened.
@@ -33,12 +37,15 @@ class LogSnapshot:
             context, item_attributes, occurred_at, visible_at.
         interactions: event_id, user_id, item_id, type, impression_id, session_id, value (null
             when it has none), attributes, occurred_at, visible_at.
+        erasures: How many users were taken out of this log so far; what was made of a log with
+            fewer names somebody who is not here.
     """
 
     items: pl.DataFrame
     users: pl.DataFrame
     impressions: pl.DataFrame
     interactions: pl.DataFrame
+    erasures: int = 0
 
 
 def snapshot_of(events: Iterable[VisibleEvent]) -> LogSnapshot:
@@ -72,13 +79,16 @@ def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
     # Plugins import this module for its types; DuckDB is loaded when a log is really read.
     from recsys.events.warehouse import open_warehouse
 
-    # The spool first: what a merge moves out of it meanwhile is then read twice, never missed.
+    # The spool first: what a merge moves out of it meanwhile is then read twice, never missed; and
+    # before it what is to be left out, which does no harm where it is gone already.
+    erasures = pending_erasures(config)
     spooled = event_frames(read_spool(spool_folder(config)))
     if not Path(config.path).exists():
-        return _snapshot({kind: _first(frame) for kind, frame in spooled.items()})
+        return _snapshot({k: _first(frame) for k, frame in spooled.items()}, erasures)
     with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
-        stored = {kind: warehouse.read(kind) for kind in KINDS}
-    return _snapshot({kind: _first(stored[kind].vstack(spooled[kind])) for kind in KINDS})
+        stored, before = {kind: warehouse.read(kind) for kind in KINDS}, warehouse.erasures()
+    whole = {kind: _first(stored[kind].vstack(spooled[kind])) for kind in KINDS}
+    return _snapshot(whole, erasures, before)
 
 
 def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> LogSnapshot:
@@ -99,8 +109,10 @@ def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> 
 
     if not Path(config.path).exists():
         return snapshot_of(())
+    erasures = pending_erasures(config)
     with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
-        return _snapshot({kind: warehouse.read(kind, after_us) for kind in KINDS})
+        newer = {kind: warehouse.read(kind, after_us) for kind in KINDS}
+        return _snapshot(newer, erasures, warehouse.erasures())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +147,15 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
     """
     from recsys.events.warehouse import open_warehouse
 
+    erasures = pending_erasures(config)
+    carried_out: CarriedOut | None = None
     spooled = event_frames(read_spool(spool_folder(config)))
     stored, older = {kind: frame.clear() for kind, frame in spooled.items()}, {}
     latest = dict(stored)
     ids = {kind: pl.Series("event_id", [], dtype=pl.String) for kind in KINDS}
     if Path(config.path).exists():
         with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
+            carried_out = warehouse.erasures()
             for kind in KINDS:
                 stored[kind] = warehouse.read(kind, since_us - 1)
                 latest[kind] = warehouse.read_last(kind, _LATEST)
@@ -152,7 +167,11 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
         older[kind] = ids[kind].append(before).unique()
     tail = {k: _first(stored[k].vstack(spooled[k].filter(recent))) for k in KINDS}
     newest = {k: _first(latest[k].vstack(spooled[k])) for k in KINDS}
-    return LogTail(_snapshot(tail), older, _snapshot(newest))
+    return LogTail(
+        _snapshot(tail, erasures, carried_out),
+        older,
+        _snapshot(newest, erasures, carried_out),
+    )
 
 
 def first_visible(frame: pl.DataFrame) -> pl.DataFrame:
@@ -168,6 +187,12 @@ def _first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.unique("event_id", keep="first", maintain_order=True)
 
 
-def _snapshot(frames: dict[Kind, pl.DataFrame]) -> LogSnapshot:
-    ordered = {kind: frame.sort("visible_at", "event_id") for kind, frame in frames.items()}
-    return LogSnapshot(**ordered)
+def _snapshot(
+    frames: Mapping[Kind, pl.DataFrame],
+    erasures: Sequence[Erasure] = (),
+    before: CarriedOut | None = None,
+) -> LogSnapshot:
+    kept = without(frames, erasures)
+    ordered = {kind: frame.sort("visible_at", "event_id") for kind, frame in kept.items()}
+    n_erased = before.among(erasure.name for erasure in erasures) if before else len(erasures)
+    return LogSnapshot(**ordered, erasures=n_erased)

@@ -82,7 +82,7 @@ class SpoolWriter:
             LogError: The disk is full or fails; nothing of the batch was kept, and later calls are
                 clean.
         """
-        data = b"".join(map(_line, batch))
+        data = b"".join(map(record_line, batch))
         with self._lock:
             try:
                 if self._written >= self._file_bytes:
@@ -227,7 +227,12 @@ def read_record(line: bytes, path: Path, position: int) -> VisibleEvent:
         raise SpoolDamagedError(path, position, str(error)) from error
 
 
-def _line(visible: VisibleEvent) -> bytes:
+def record_line(visible: VisibleEvent) -> bytes:
+    """Write one complete line of a spool file.
+
+    Returns:
+        What `read_record` reads.
+    """
     json = encode_visible_event(visible)
     return b"%b %b\n" % (_checksum(json), json)
 

@@ -11,6 +11,7 @@ from typing import cast
 import polars as pl
 
 from recsys.config import LogConfig
+from recsys.events.erasure import pending_erasures
 from recsys.events.frames import KINDS, Kind
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.events.spool import spool_files, spool_folder
@@ -29,6 +30,8 @@ class LogStats:
         last_at: Latest.
         spool_files: Files that wait to be merged.
         spool_bytes: Their size.
+        erasures_waiting: Users who are left out and whose bytes are still there; `recsys events
+            forget` finishes that.
         items_unknown: Share of shown items of which no version was visible by then; None
             without impressions. Features of such items are missing.
         interactions_linked: Share of interactions whose impression is in the log; None without
@@ -43,6 +46,7 @@ class LogStats:
     last_at: int | None
     spool_files: int
     spool_bytes: int
+    erasures_waiting: int
     items_unknown: float | None
     interactions_linked: float | None
 
@@ -74,6 +78,7 @@ def log_stats(config: LogConfig) -> LogStats:
         last_at=cast(int | None, bounds[1]),
         spool_files=len(files),
         spool_bytes=sum(files),
+        erasures_waiting=len(pending_erasures(config)),
         items_unknown=_share_unknown(log),
         interactions_linked=_share_linked(log),
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import polars as pl
@@ -41,6 +41,38 @@ _BATCH: Final = "incoming"
 _RETRY_S: Final = 0.05
 #: What DuckDB says when another process, or this one in another mode, has the file open.
 _HELD: Final = ("Could not set lock", "with a different configuration")
+
+
+class CarriedOut(NamedTuple):
+    """Erasures that left no bytes.
+
+    Args:
+        n: All of them.
+        names: Those of the last run, whose files a reader may still have found.
+    """
+
+    n: int = 0
+    names: tuple[str, ...] = ()
+
+    def among(self, names: Iterable[str]) -> int:
+        """Count all erasures that a reader of the log heeds.
+
+        Args:
+            names: Those that were found asked for before the log was read.
+
+        Returns:
+            Carried out or not, each once.
+        """
+        return self.n + len(set(names).difference(self.names))
+
+    def and_also(self, names: Iterable[str]) -> CarriedOut:
+        """Add those of a run.
+
+        Returns:
+            All together.
+        """
+        listed = tuple(names)
+        return CarriedOut(self.among(listed), listed) if listed else self
 
 
 _writers: Final[set[Path]] = set()
@@ -125,6 +157,75 @@ class Warehouse:
         finally:
             self._connection.unregister(_BATCH)
         return int(counted[0])
+
+    def append(self, kind: Kind, frame: pl.DataFrame) -> None:
+        """Add rows whose event ids are known to be new; call it within `transaction`.
+
+        Args:
+            kind: The table.
+            frame: With the columns of `SCHEMAS`.
+        """
+        if frame.is_empty():
+            return
+        self._connection.register(_BATCH, frame)
+        try:
+            self._connection.execute(f"INSERT INTO {kind} SELECT * FROM {_BATCH}")
+        finally:
+            self._connection.unregister(_BATCH)
+
+    def batches(self, kind: Kind, n_rows: int) -> Iterator[pl.DataFrame]:
+        """Copy a table piece by piece; nobody may write to it meanwhile.
+
+        Args:
+            kind: Which one.
+            n_rows: Of a piece, at most.
+
+        Yields:
+            Frames with the columns of `SCHEMAS`.
+        """
+        (end,) = self.query(f"SELECT coalesce(max(rowid) + 1, 0) AS n FROM {kind}")["n"]
+        for start in range(0, int(end), n_rows):
+            sql = f"SELECT {_columns(kind)} FROM {kind} WHERE rowid >= ? AND rowid < ?"
+            yield self.query(sql, [start, start + n_rows]).cast(SCHEMAS[kind])
+
+    def read_shown_to(self, user_ids: Sequence[str]) -> pl.DataFrame:
+        """Copy the impressions of some users.
+
+        Returns:
+            A frame with the columns of `SCHEMAS`, in no particular order.
+        """
+        sql = f"SELECT {_columns('impressions')} FROM impressions WHERE list_contains(?, user_id)"
+        return self.query(sql, [list(user_ids)]).cast(SCHEMAS["impressions"])
+
+    def erasures(self) -> CarriedOut:
+        """Tell which erasures were carried out on this log.
+
+        Returns:
+            How many, and the names of the latest.
+        """
+        found = self.query("SELECT value FROM meta WHERE key = 'erasures'")["value"]
+        if not len(found):
+            return CarriedOut()
+        n, *names = found[0].split()
+        return CarriedOut(int(n), tuple(names))
+
+    def set_erasures(self, carried_out: CarriedOut) -> None:
+        """Note which erasures were carried out; call it within `transaction`."""
+        value = " ".join([str(carried_out.n), *carried_out.names])
+        self._connection.execute("DELETE FROM meta WHERE key = 'erasures'")
+        self._connection.execute("INSERT INTO meta VALUES ('erasures', ?)", [value])
+
+    def newest(self) -> int:
+        """Find when the newest event became visible.
+
+        Returns:
+            Microseconds; 0 for an empty log.
+        """
+        latest = " UNION ALL ".join(
+            f"SELECT max(visible_at) AS newest FROM {kind}" for kind in KINDS
+        )
+        (found,) = self.query(f"SELECT coalesce(max(newest), 0) AS n FROM ({latest})")["n"]
+        return int(found)
 
     def read(self, kind: Kind, after_us: int | None = None) -> pl.DataFrame:
         """Copy a table.
@@ -306,13 +407,24 @@ def _connect(
     if not read_only:
         _make_folder(path)
     while True:
+        before = _file_number(path)
         try:
-            return duckdb.connect(str(path), read_only=read_only, config=settings)
+            connection = duckdb.connect(str(path), read_only=read_only, config=settings)
+            if before is None or before == _file_number(path):
+                return connection
+            connection.close()  # an erasure has put another file in this one's place
         except duckdb.Error as error:
             held = any(words in str(error) for words in _HELD)
             if not held or time.monotonic() >= deadline:
                 raise LogError(path, *_open_problem(error, held)) from error
             time.sleep(_RETRY_S)
+
+
+def _file_number(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _make_folder(path: Path) -> None:

@@ -155,7 +155,8 @@ def _log_key(snapshot: LogSnapshot) -> str:
     Returns:
         A hash of their ids and of when they became visible.
     """
-    digest = xxhash.xxh3_64()
+    # An erasure leaves the ids of events and changes whose they are.
+    digest = xxhash.xxh3_64(f"{snapshot.erasures}\n".encode())
     for kind in KINDS:
         frame = getattr(snapshot, kind)
         digest.update(f"{kind} {frame.height}\n".encode())

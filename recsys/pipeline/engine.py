@@ -186,6 +186,17 @@ class Engine:
         )
         return self._answer(query, item_ids, table, observer)
 
+    @property
+    def n_erased(self) -> int:
+        """How many users had been taken out of the log that the state was made of."""
+        return self._live.n_erased
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Forget users at once, as far as that can be done without the log."""
+        self._live.forget(user_ids)
+        if self._feature_log is not None:
+            self._feature_log.forget(user_ids)
+
     def save_state(self) -> None:
         """Write the state to disk, so that the next start reads only what comes after."""
         # Several workers may stop at once; their states differ by nothing that matters.
@@ -266,7 +277,7 @@ class Engine:
                 raise BundleError(Path(self.model_version), found, "answers") from error
             yield from (warning for warning in ranked.warnings if warning.startswith(INCOMPLETE))
 
-    def with_bundle(self, version: str) -> Engine:
+    def with_bundle(self, version: str, *, is_new_state: bool = False) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.
 
         Returns:
@@ -277,11 +288,12 @@ class Engine:
         """
         bundle = BundleStore(self._workspace.bundles).open(version)
         check_parses([bundle.path / RANKER, bundle.path / FALLBACK])
-        scorer = read_scorer(bundle, self._workspace, self._live.state.items)
-        if self._live.serves(scorer):
-            successor = Engine(self._workspace, scorer, self._live)
-            successor.record_features(self._feature_log)
-            return successor
+        if not is_new_state:
+            scorer = read_scorer(bundle, self._workspace, self._live.state.items)
+            if self._live.serves(scorer):
+                successor = Engine(self._workspace, scorer, self._live)
+                successor.record_features(self._feature_log)
+                return successor
         with self._live.journal() as arrived:
             successor = make_engine(
                 self._workspace, bundle, read_snapshot(self._workspace.log_config)
@@ -320,6 +332,7 @@ class Engine:
             as_of=int(slates.as_of[0]),
             last_visible_at=self._live.last_event_us,
             n_events=self._live.n_events,
+            n_erased=self._live.n_erased,
             model_version=self.model_version,
             plugins=fingerprint(self._scorer.capabilities.plugins),
             is_degraded=bool(table.warnings),

@@ -39,6 +39,7 @@ _SCHEMA: Final[dict[str, pl.DataType]] = {
     "as_of": pl.Int64(),
     "last_visible_at": pl.Int64(),
     "n_events": pl.Int64(),
+    "n_erased": pl.Int64(),
     "model_version": pl.String(),
     "plugins": pl.String(),
     "is_degraded": pl.Boolean(),
@@ -65,6 +66,7 @@ class ServedRequest:
         last_visible_at: `visible_at` of the newest event in the state that answered; together with
             the next it says which events had been folded in.
         n_events: How many events, of all kinds, that state had seen.
+        n_erased: How many users had been taken out of the log that the state was made of.
         model_version: The bundle.
         plugins: `fingerprint` of the plugins that computed the columns.
         is_degraded: A plugin had failed, so columns are missing that should not be.
@@ -81,6 +83,7 @@ class ServedRequest:
     as_of: int
     last_visible_at: int
     n_events: int
+    n_erased: int
     model_version: str
     plugins: str
     is_degraded: bool
@@ -120,7 +123,7 @@ class FeatureLog:
         self._share = share
         self._max_bytes = max_bytes
         self._rng = rng
-        self._queue: queue.Queue[ServedRequest | None] = queue.Queue(_QUEUE_REQUESTS)
+        self._queue: queue.Queue[ServedRequest | frozenset[str] | None] = queue.Queue()
         self._n_files = 0
         #: Requests that were drawn and are in no file.
         self.n_dropped = 0
@@ -138,10 +141,14 @@ class FeatureLog:
 
     def put(self, served: ServedRequest) -> None:
         """Hand a request over; never waits. Its arrays must not be written to afterwards."""
-        try:
-            self._queue.put_nowait(served)
-        except queue.Full:
+        if self._queue.qsize() >= _QUEUE_REQUESTS:
             self.n_dropped += 1
+        else:
+            self._queue.put(served)
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Leave out what waits to be written about users."""
+        self._queue.put(frozenset(user_ids))
 
     def close(self) -> None:
         """Write what is waiting."""
@@ -162,8 +169,8 @@ class FeatureLog:
 
     def _next_batch(self) -> tuple[list[ServedRequest], bool]:
         first = self._queue.get()
-        if first is None:
-            return [], True
+        if not isinstance(first, ServedRequest):
+            return [], first is None
         batch, deadline = [first], time.monotonic() + _FILE_AFTER_S
         while len(batch) < _FILE_REQUESTS:
             try:
@@ -172,7 +179,10 @@ class FeatureLog:
                 break
             if following is None:
                 return batch, True
-            batch.append(following)
+            if isinstance(following, ServedRequest):
+                batch.append(following)
+            else:
+                batch = [served for served in batch if served.user_id not in following]
         return batch, False
 
     def _write(self, batch: list[ServedRequest]) -> None:
@@ -195,6 +205,39 @@ class FeatureLog:
                 return
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def erase_from_feature_log(folder: Path, user_ids: Sequence[str]) -> int:
+    """Write the files anew that name users.
+
+    Args:
+        folder: A missing one is empty.
+        user_ids: Whom to leave out.
+
+    Returns:
+        Requests that were taken out.
+    """
+    for leftover in folder.glob("*.erasing"):
+        leftover.unlink()
+    n_erased = 0
+    for path in sorted(folder.glob("*.parquet")):
+        # A server may remove the oldest file.
+        with contextlib.suppress(FileNotFoundError):
+            frame = pl.read_parquet(path)
+            kept = frame.filter(~pl.col("user_id").is_in(list(user_ids)))
+            if kept.height < frame.height:
+                n_erased += frame.height - kept.height
+                _replace(path, kept)
+    return n_erased
+
+
+def _replace(path: Path, kept: pl.DataFrame) -> None:
+    if kept.is_empty():
+        path.unlink()
+        return
+    partial = path.with_suffix(".erasing")
+    kept.write_parquet(partial, compression="zstd")
+    partial.rename(path)
 
 
 def _frame(batch: list[ServedRequest]) -> pl.DataFrame:
@@ -235,7 +278,8 @@ def _served(row: dict[str, Any]) -> ServedRequest:
     shape = (len(row["item_ids"]), len(row["features"]))
     row["matrix"] = np.array(row.pop("values"), dtype=np.float32).reshape(shape)
     for name in _JSON:
-        # A file of an older version has no column of what was said of candidates: nothing was.
+        # A file of an older version has no such column: nothing was said of candidates.
         row[name] = msgspec.json.decode(row.get(name, "{}"))
+    row.setdefault("n_erased", 0)
     row["features"] = tuple(row["features"])
     return ServedRequest(**row)

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from recsys.pipeline.known import KnownEvents
 from recsys.pipeline.warming import RecentRequests
 from recsys.schema import Event, InteractionEvent, VisibleEvent
 
+_N_ERASED: Final = "n_erased"
+
 
 class LiveState:
     """The state of a log that goes on.
@@ -39,6 +42,7 @@ class LiveState:
         known: Ids of the events in it.
         requests: Some that were lately made.
         acted_on: float64 (n_items,): how often each item was acted on.
+        n_erased: How many users had been taken out of the log that the state was made of.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class LiveState:
         known: KnownEvents,
         requests: RecentRequests,
         acted_on: NDArray[np.float64],
+        n_erased: int = 0,
     ) -> None:
         #: Held by whoever reads or changes the state.
         self.lock = threading.RLock()
@@ -57,6 +62,9 @@ class LiveState:
         self._acted_on.extend(acted_on)
         self.state = state
         self._known = known
+        self.n_erased = n_erased
+        #: Whether users were forgotten since the state was made of the log, which goes further.
+        self._has_forgotten = False
         #: To try bundles on.
         self.requests = requests
         self._journals: list[list[VisibleEvent]] = []
@@ -70,7 +78,10 @@ class LiveState:
             folder: Replaced when everything is there.
         """
         with self.lock:
+            if self._has_forgotten:
+                return  # the next start makes a state of the log
             extra = {**self._known.arrays(), "acted_on": self._acted_on.rows}
+            extra[_N_ERASED] = np.array([self.n_erased])
             save_state(self.state, tuple(self._aggregates.values()), folder, extra)
 
     @property
@@ -119,6 +130,17 @@ class LiveState:
             copies = list(self._copies)
         for copy in copies:
             copy.apply(new)
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Forget users at once; `OnlineState.forget_user` says what is left of them."""
+        with self.lock:
+            for user_id in user_ids:
+                self.state.forget_user(user_id)
+            self.requests.forget(user_ids)
+            self._has_forgotten = True
+            copies = list(self._copies)
+        for copy in copies:
+            copy.forget(user_ids)
 
     def popularity(self, rows: NDArray[np.int32]) -> NDArray[np.float64]:
         """Say how often items were acted on; call it with the lock held.
@@ -183,6 +205,7 @@ def live_state_of(
         known=KnownEvents(snapshot),
         requests=RecentRequests(snapshot),
         acted_on=np.bincount(acted_on, minlength=len(log.items.ids)).astype(np.float64),
+        n_erased=snapshot.erasures,
     )
 
 
@@ -206,7 +229,8 @@ def restart_live_state(
     known = KnownEvents(snapshot_of([]))
     known.restore(extra)
     found = read_tail(log, known.last_visible_at)
-    if not known.are(found.older, found.tail):
+    n_erased = int(extra.get(_N_ERASED, np.zeros(1))[0])
+    if n_erased != found.tail.erasures or not known.are(found.older, found.tail):
         raise CheckpointError(folder, "other events than the log has", "those of the log")
     live = LiveState(
         state,
@@ -214,6 +238,7 @@ def restart_live_state(
         known=known,
         requests=RecentRequests(found.latest),
         acted_on=extra["acted_on"],
+        n_erased=n_erased,
     )
     live.apply(list(visible_events(found.tail)))
     return live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
@@ -58,6 +58,12 @@ class RecentRequests:
                 self._kept.append(
                     PastRequest(event.user_id, event.item_ids, event.context, event.item_attributes)
                 )
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Let nobody in particular have made the requests of some users."""
+        for place, past in enumerate(self._kept):
+            if past.user_id in user_ids:
+                self._kept[place] = replace(past, user_id="", context={})
 
     def latest(self) -> list[PastRequest]:
         """List them.

@@ -114,6 +114,7 @@ class GroupCommit:
         self._clock = clock
         self._follower = follower
         self._is_behind = False
+        self._n_erased = 0
         self._gather_s = gather_ms / 1000
         self._waiting: deque[Ticket] = deque()
         self._n_events = 0
@@ -230,6 +231,16 @@ class GroupCommit:
             self._is_behind = True
             return
         self._is_behind = False
+        self._follow_events(found)
+        erased = self._follower.erased()
+        n_erased = self._follower.n_erased
+        if erased or n_erased > max(self._n_erased, self._switch.engine.n_erased):
+            self._n_erased = n_erased
+            # What is in the file names them: a merge can write it anew once it is closed.
+            self._writer.close()
+            self._switch.forget(erased)
+
+    def _follow_events(self, found: list[VisibleEvent]) -> None:
         if found:
             self._observer.followed(
                 "spool", max(0, self._clock.now_us() - found[0].visible_at) / MICROSECONDS

@@ -49,6 +49,15 @@ class RankingEngine(Protocol):
         """Write the online state to disk, so that the next start is quick."""
         ...
 
+    @property
+    def n_erased(self) -> int:
+        """How many users had been taken out of the log that the state was made of."""
+        ...
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Forget users, as far as that can be done at once."""
+        ...
+
     def catch_up(self) -> None:
         """Take in items that the state has gained while other engines answered."""
         ...
@@ -57,8 +66,8 @@ class RankingEngine(Protocol):
         """Say whether events that one engine takes in are known to the other."""
         ...
 
-    def with_bundle(self, version: str) -> Self:
-        """Open another bundle beside this one, on the same log."""
+    def with_bundle(self, version: str, *, is_new_state: bool = False) -> Self:
+        """Open another bundle beside this one; on a state that is made of the log if need be."""
         ...
 
 
@@ -107,6 +116,15 @@ class EventFollower(Protocol):
 
     def read(self, newest_us: int) -> list[VisibleEvent]:
         """Read what became durable since the last call, in order of `visible_at`."""
+        ...
+
+    @property
+    def n_erased(self) -> int:
+        """How many users were taken out of the log, as far as that was looked for."""
+        ...
+
+    def erased(self) -> list[str]:
+        """Take the users who are to be forgotten since the last call."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from recsys.bundle.store import BundleStore
 from recsys.config import ServingConfig
+from recsys.errors import RecsysError
 from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
@@ -51,6 +53,8 @@ SERVICES: Final = (
 
 #: How often this process looks which bundle others have made the active one, in seconds.
 _FOLLOW_STORE_S: Final = 0.25
+#: After a state could not be made anew, in seconds.
+_RENEW_PAUSE_S: Final = 30.0
 
 _log = structlog.get_logger("recsys.serving")
 
@@ -123,6 +127,7 @@ class RunningServer:
         self._health = health.HealthServicer()
         self._add_services(self._switch, parts, config)
         self._stopped = threading.Event()
+        self._renew_after_s = 0.0
         self._watch = threading.Thread(target=self._follow_store, name="models", daemon=True)
         self._server.start()
         self._watch.start()
@@ -152,6 +157,18 @@ class RunningServer:
     def _follow_store(self) -> None:
         while not self._stopped.wait(_FOLLOW_STORE_S):
             self._switch.follow_store()
+            self._renew()
+
+    def _renew(self) -> None:
+        if time.monotonic() < self._renew_after_s:
+            return
+        try:
+            if self._switch.renew() and self._shadow is not None:
+                self._shadow.use(self._switch.beside(SHADOW))
+        except RecsysError as error:
+            # The users are forgotten; what is shared with others is set right by the next attempt.
+            self._renew_after_s = time.monotonic() + _RENEW_PAUSE_S
+            _log.error("state_not_made_anew", found=str(error))
 
     def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
         server, clock, observer = self._server, parts.clock, parts.observer

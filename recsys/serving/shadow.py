@@ -39,6 +39,10 @@ class Shadow:
         self._thread = threading.Thread(target=self._run, name=SHADOW, daemon=True)
         self._thread.start()
 
+    def use(self, engine: RankingEngine) -> None:
+        """Answer with another engine from now on."""
+        self._engine = engine
+
     def offer(self, query: RankQuery, answer: RankedList) -> None:
         """Hand in a request that was answered; returns at once."""
         if share_of(f"{query.user_id}/{query.as_of}") < self._share:

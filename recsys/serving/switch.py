@@ -40,8 +40,11 @@ class EngineSwitch:
         self._engine = engine
         #: Answered before, and knows what the engine knows: a roll-back need not load it.
         self._before: RankingEngine | None = None
-        self._variants: list[tuple[float, RankingEngine]] = []
-        self._beside: list[RankingEngine] = []
+        self._variants: list[tuple[float, str]] = []
+        self._beside: dict[str, RankingEngine] = {}
+        #: Whom engines must not know that are made of a log read before; None: nobody was erased.
+        self._forgotten: list[str] | None = None
+        self._forgetting = threading.Lock()
         self._bundles = bundles
         self._observer = observer
         self._switching = threading.Lock()
@@ -65,9 +68,9 @@ class EngineSwitch:
         """
         if self._variants and user_id:
             place = share_of(user_id)
-            for end, engine in self._variants:
+            for end, name in self._variants:
                 if place < end:
-                    return engine
+                    return self._beside[name]
         return self._engine
 
     def open_beside(self, name: str, version: str) -> RankingEngine:
@@ -82,16 +85,25 @@ class EngineSwitch:
         """
         with self._switching:
             engine = self._tried(version)
-            self._beside.append(engine)
+            self._beside[name] = engine
         self._observer.model_active(name, version)
         return engine
+
+    def beside(self, name: str) -> RankingEngine:
+        """Find a bundle that was opened beside the main one.
+
+        Returns:
+            Its engine; another one after users were forgotten.
+        """
+        return self._beside[name]
 
     def split(self, variants: Mapping[str, VariantConfig]) -> None:
         """Let named bundles answer their share of the users."""
         end = 0.0
         for name in sorted(variants):
             end += variants[name].share
-            self._variants.append((end, self.open_beside(name, variants[name].version)))
+            self.open_beside(name, variants[name].version)
+            self._variants.append((end, name))
 
     def seen(self, events: Sequence[Event]) -> list[bool]:
         """Say which events, by kind and id, are in the state already.
@@ -109,11 +121,43 @@ class EngineSwitch:
         """
         main = self._engine
         main.apply(events)
-        for engine in self._beside:
+        for engine in list(self._beside.values()):
             if not engine.shares_state(main):
                 engine.apply(events)
         if any(isinstance(visible.event, ItemEvent) for visible in events):
             self._has_items.set()
+
+    def forget(self, user_ids: Sequence[str]) -> None:
+        """Let all engines forget users at once, and note that they are to be made anew.
+
+        What a user added to totals over sessions, or to those of an attribute that users share,
+        only a state that is made of the log without them is free of.
+        """
+        with self._forgetting:
+            self._forgotten = [*(self._forgotten or ()), *user_ids]
+        for engine in (self._engine, *self._beside.values()):
+            engine.forget(user_ids)
+
+    def renew(self) -> bool:
+        """Make all engines anew where users were forgotten, of the log as it is without them.
+
+        Returns:
+            Whether other engines answer now.
+        """
+        if self._forgotten is None:
+            return False
+        with self._switching:
+            n_forgotten = len(self._forgotten)
+            version = self._engine.model_version
+            main = self._engine.with_bundle(version, is_new_state=True)
+            main.warm_up()  # what it lacks, the engine that answers now lacks as well
+            beside = {n: main.with_bundle(e.model_version) for n, e in self._beside.items()}
+            self._take_over(main)
+            self._beside = beside
+            with self._forgetting:
+                # Others may have been forgotten meanwhile: then once more.
+                self._forgotten = self._forgotten[n_forgotten:] or None
+        return True
 
     def models(self) -> list[BundleInfo]:
         """List all bundles.
@@ -200,6 +244,8 @@ class EngineSwitch:
 
     def _tried(self, version: str) -> RankingEngine:
         engine = self._engine.with_bundle(version)
+        if self._forgotten and not engine.shares_state(self._engine):
+            engine.forget(self._forgotten)
         lacking = engine.warm_up()
         if lacking:
             raise BundleError(

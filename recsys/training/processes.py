@@ -7,7 +7,6 @@ name of that folder.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -18,6 +17,7 @@ import polars as pl
 
 from recsys.config import Config
 from recsys.errors import ProcessesError
+from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot
 from recsys.interest.sharing import as_the_first_says, n_processes
 
@@ -36,9 +36,14 @@ def hand_over(snapshot: LogSnapshot, folder: Path, config: Config) -> None:
         return
     copy = folder / _COPY
     copy.mkdir(exist_ok=True)
-    for table in dataclasses.fields(snapshot):
-        getattr(snapshot, table.name).write_ipc(_file(folder, table.name))
-    as_the_first_says(json.dumps({"folder": str(folder.resolve()), "config": _hash(config)}))
+    for kind in KINDS:
+        getattr(snapshot, kind).write_ipc(_file(folder, kind))
+    said = {
+        "folder": str(folder.resolve()),
+        "config": _hash(config),
+        "erasures": snapshot.erasures,
+    }
+    as_the_first_says(json.dumps(said))
 
 
 def take_over(config: Config) -> tuple[LogSnapshot, Path]:
@@ -64,11 +69,8 @@ def take_over(config: Config) -> tuple[LogSnapshot, Path]:
         found = f"no {folder / _COPY}"
         expected = "a workspace on a file system that all processes share"
         raise ProcessesError(found, expected)
-    tables = {
-        table.name: pl.read_ipc(_file(folder, table.name))
-        for table in dataclasses.fields(LogSnapshot)
-    }
-    return LogSnapshot(**tables), folder
+    tables = {kind: pl.read_ipc(_file(folder, kind)) for kind in KINDS}
+    return LogSnapshot(**tables, erasures=int(said["erasures"])), folder
 
 
 def clear(folder: Path) -> None:

@@ -53,6 +53,12 @@ class FakeEngine:
     def last_event_us(self):
         return max((visible.visible_at for visible in self.state.known.values()), default=0)
 
+    n_erased = 0
+
+    def forget(self, user_ids):
+        for user, item in [key for key in self.state.clicks if key[0] in user_ids]:
+            del self.state.clicks[user, item]
+
     def seen(self, events):
         return [(type(event), event.event_id) in self.state.known for event in events]
 
@@ -114,7 +120,7 @@ class FakeEngine:
     def shares_state(self, other):
         return self.state is other.state
 
-    def with_bundle(self, version):
+    def with_bundle(self, version, *, is_new_state=False):
         if version.startswith("damaged"):
             raise BundleError(Path("bundles", version), "ranker.txt has another hash", "its own")
         return FakeEngine(version, self.state)

@@ -221,7 +221,7 @@ class EngineSwitch:
     def _catch_up(self) -> None:
         while self._has_items.wait() and not self._is_closed:
             self._has_items.clear()
-            for engine in (self._engine, *self._beside):
+            for engine in (self._engine, *list(self._beside.values())):
                 try:
                     engine.catch_up()
                 except Exception as error:  # noqa: BLE001 - a model's own code; the thread must live

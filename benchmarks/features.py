@@ -167,7 +167,7 @@ def _clicks_before(rows: Path, requests: Path) -> np.ndarray:
     slates = Slates(
         users=np.full(asked.height, -1, np.int32),
         as_of=asked.select(at).to_series().to_numpy(),
-        items=log.items.rows(asked["item_id"].to_list()),
+        items=log.items.rows_of(asked["item_id"]),
         offsets=np.arange(asked.height + 1),
     )
     return OfflineReader(log).read(count("clicks", "click", by="item"), slates)

@@ -244,6 +244,63 @@ class Warehouse:
         where, parameters = ("", []) if after_us is None else (" WHERE visible_at > ?", [after_us])
         return self.query(f"SELECT {columns} FROM {kind}{where}", parameters).cast(SCHEMAS[kind])
 
+    def read_between(self, kind: Kind, start: int | None, stop: int | None) -> pl.DataFrame:
+        """Copy the rows of a table that became visible in a span of time.
+
+        Args:
+            kind: Which table.
+            start: First instant, microseconds; None: from the beginning.
+            stop: The instant after the last; None: to the end.
+
+        Returns:
+            A frame with the columns of `SCHEMAS`, in no particular order.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        bounds = [("visible_at >= ?", start), ("visible_at < ?", stop)]
+        given = [(text, value) for text, value in bounds if value is not None]
+        where = " AND ".join(text for text, _ in given) or "true"
+        values = [value for _, value in given]
+        return self.query(f"SELECT {_columns(kind)} FROM {kind} WHERE {where}", values).cast(
+            SCHEMAS[kind]
+        )
+
+    def cuts(self, n_rows: int) -> list[int]:
+        """Choose instants that cut the tables, taken together, into pieces of about one size.
+
+        Args:
+            n_rows: Of a piece; a shown item counts as a row.
+
+        Returns:
+            Microseconds, ascending; empty where one piece is enough.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        every = " UNION ALL ".join(f"SELECT visible_at FROM {kind}" for kind in KINDS)
+        total = int(self.query(f"SELECT count(*) AS n FROM ({every})")["n"][0])
+        shown = "SELECT coalesce(sum(len(item_ids)), 0)::BIGINT AS n FROM impressions"
+        n_pieces = -(-(total + int(self.query(shown)["n"][0])) // n_rows)
+        if n_pieces <= 1:
+            return []
+        # As literals, because DuckDB takes no parameters there.
+        shares = ", ".join(str(number / n_pieces) for number in range(1, n_pieces))
+        sql = f"SELECT unnest(approx_quantile(visible_at, [{shares}]::FLOAT[])) AS t FROM ({every})"
+        return sorted(set(self.query(sql)["t"].to_list()))
+
+    def known(self, kind: Kind, event_ids: pl.Series) -> pl.DataFrame:
+        """Find which event ids a table holds.
+
+        Returns:
+            One column, event_id: those of the given ones that it holds.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        sql = f"SELECT event_id FROM {kind} WHERE event_id IN (SELECT unnest(?))"
+        return self.query(sql, [event_ids.to_list()])
+
     def read_last(self, kind: Kind, n: int) -> pl.DataFrame:
         """Copy the rows of a table that became visible last.
 

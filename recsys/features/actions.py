@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
+from recsys.features.codes import number_texts
 from recsys.features.contexts import (
     Contexts,
     impression_contexts,
+    impressions_with_rows,
     interaction_contexts,
     recent_impressions,
 )
 from recsys.features.entities import Entities
 from recsys.features.sessions import Visitors
+from recsys.features.versions import VersionTimeline
 from recsys.schema import IMPRESSION
 
 
@@ -156,140 +159,123 @@ def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> Encode
         The encoded log; rows are given in order of first sight, so the same log gives the same
         rows.
     """
-    items = _entities(snapshot.items, "item_id")
-    users = _entities(snapshot.users, "user_id")
-    shown = snapshot.impressions.select("item_ids").explode("item_ids")["item_ids"]
-    for ids in (shown, snapshot.interactions["item_id"]):
-        items.add_ids(ids.drop_nulls().unique(maintain_order=True).to_list())
-    for ids in (snapshot.impressions["user_id"], snapshot.interactions["user_id"]):
-        users.add_ids(ids.unique(maintain_order=True).to_list())
-    found = sorted(snapshot.interactions["type"].unique().to_list())
-    log = EncodedLog(
-        items=items,
-        users=users,
-        types=EventTypes([*known_types, *found]),
+    log = empty_log(known_types)
+    rows, shown = encode_next(snapshot, log, None)
+    latest_at = int(rows.visible[-1]) if len(rows) else 0
+    return replace(log, actions=rows, recent=recent_impressions(shown, latest_at))
+
+
+def empty_log(known_types: Sequence[str] = ()) -> EncodedLog:
+    """Make a log without events.
+
+    Returns:
+        The log; entities, types, visitors and contexts grow while pieces of it are encoded.
+    """
+    return EncodedLog(
+        items=Entities(),
+        users=Entities(),
+        types=EventTypes(known_types),
         visitors=Visitors(),
         contexts=Contexts(),
         actions=no_actions(),
     )
-    rows = _action_rows(snapshot, log.contexts)
-    recent = recent_impressions(snapshot, log.contexts)
-    return replace(log, actions=_encode_rows(rows, log), recent=recent)
 
 
-def _encode_rows(rows: pl.DataFrame, log: EncodedLog) -> Actions:
-    items, users = log.items, log.users
-    item_rows, user_rows = _rows_of(items, rows["item_id"]), _rows_of(users, rows["user_id"])
-    visible = rows["visible_at"].to_numpy()
-    sessions = rows["session_id"]
+def encode_next(
+    snapshot: LogSnapshot, log: EncodedLog, shown_before: pl.DataFrame | None
+) -> tuple[Actions, pl.DataFrame]:
+    """Encode a piece of a log that is later than all that was encoded before.
+
+    Args:
+        snapshot: The piece; of a log in memory all of it.
+        log: What was encoded before; its entities, types, visitors and contexts grow.
+        shown_before: The impressions of earlier pieces that interactions of this one may name, as
+            the call before gave them; None: there is no piece before.
+
+    Returns:
+        The piece's rows, and the impressions that interactions of the next piece may name.
+    """
+    _add_versions(log.items, snapshot.items, "item_id")
+    _add_versions(log.users, snapshot.users, "user_id")
+    of_impressions = impression_contexts(snapshot, log.contexts)
+    shown = _shown_rows(snapshot.impressions, of_impressions, log)
+    shown_lately = impressions_with_rows(snapshot, of_impressions, shown_before)
+    done = _done_rows(snapshot.interactions, interaction_contexts(snapshot, shown_lately), log)
+    rows = done  # a snapshot is in the order of time
+    if not shown.is_empty():
+        order = ("visible_at", "kind", "event_id")
+        rows = pl.concat([shown, done]).sort(order, maintain_order=True)
+    return _as_actions(rows, log), shown_lately
+
+
+def _shown_rows(
+    impressions: pl.DataFrame, contexts: NDArray[np.int32], log: EncodedLog
+) -> pl.DataFrame:
+    """Make one row per shown item.
+
+    Returns:
+        Integer columns of the same names as those of `_done_rows`.
+    """
+    shown = (
+        impressions
+        .select(
+            "event_id", "visible_at", "occurred_at", "session_id", "item_ids",
+            user=pl.Series(log.users.rows_of(impressions["user_id"], add=True)),
+            context=pl.Series(contexts, dtype=pl.Int32),
+        )
+        .explode("item_ids", empty_as_null=False)
+    )  # fmt: skip
+    return shown.select(
+        "event_id", "visible_at", "occurred_at", "session_id", "user", "context",
+        item=pl.Series(log.items.rows_of(shown["item_ids"], add=True)),
+        type=pl.lit(log.types.index(IMPRESSION), dtype=pl.Int16),
+        value=pl.lit(None, dtype=pl.Float64),
+        kind=pl.lit(0),
+    )  # fmt: skip
+
+
+def _done_rows(
+    interactions: pl.DataFrame, contexts: NDArray[np.int32], log: EncodedLog
+) -> pl.DataFrame:
+    """Make one row per interaction.
+
+    Returns:
+        What tells their order, and integer columns.
+    """
+    codes, names = number_texts(interactions["type"])
+    for name in sorted(names.to_list()):
+        log.types.index(name)
+    types = np.array([log.types.index(name) for name in names.to_list()], dtype=np.int16)
+    return interactions.select(
+        "event_id", "visible_at", "occurred_at", "session_id",
+        user=pl.Series(log.users.rows_of(interactions["user_id"], add=True)),
+        context=pl.Series(contexts, dtype=pl.Int32),
+        item=pl.Series(log.items.rows_of(interactions["item_id"], add=True)),
+        type=pl.Series(types[codes], dtype=pl.Int16),
+        value=pl.col("value"),
+        kind=pl.lit(1),
+    )  # fmt: skip
+
+
+def _as_actions(rows: pl.DataFrame, log: EncodedLog) -> Actions:
+    item_rows, user_rows = rows["item"].to_numpy(), rows["user"].to_numpy()
+    visible, sessions = rows["visible_at"].to_numpy(), rows["session_id"]
     has_sessions = bool((sessions != "").any())
     return Actions(
-        types=_look_up(rows["type"], {n: i for i, n in enumerate(log.types.names)}, np.int16),
+        types=rows["type"].to_numpy(),
         users=user_rows,
         items=item_rows,
-        versions=VersionTimeline(items).as_of(item_rows, visible, side="right"),
-        user_versions=VersionTimeline(users).as_of(user_rows, visible, side="right"),
+        versions=VersionTimeline(log.items).as_of(item_rows, visible, side="right"),
+        user_versions=VersionTimeline(log.users).as_of(user_rows, visible, side="right"),
         visitors=log.visitors.add(sessions.to_list() if has_sessions else (), user_rows),
-        contexts=rows["context"].to_numpy().astype(np.int32),
+        contexts=rows["context"].to_numpy(),
         visible=visible,
         occurred=rows["occurred_at"].to_numpy(),
         values=rows["value"].fill_null(float("nan")).to_numpy(),
     )
 
 
-def _rows_of(entities: Entities, ids: pl.Series) -> NDArray[np.int32]:
-    """Look a long column of ids up: each distinct id once.
-
-    Returns:
-        int32 (n,): rows.
-    """
-    if ids.is_empty():
-        return np.zeros(0, dtype=np.int32)
-    distinct = ids.unique()
-    rows = entities.rows(distinct.to_list())
-    index = pl.DataFrame({"id": distinct, "row": rows})
-    found = ids.to_frame("id").join(index, on="id", how="left", maintain_order="left")
-    return found["row"].to_numpy().astype(np.int32)
-
-
-def _entities(frame: pl.DataFrame, id_column: str) -> Entities:
-    entities = Entities()
+def _add_versions(entities: Entities, frame: pl.DataFrame, id_column: str) -> None:
     columns = (id_column, "attributes", "occurred_at", "visible_at")
     for entity_id, attributes, occurred_at, visible_at in frame.select(columns).iter_rows():
         entities.add_version(entity_id, decode_attributes(attributes), occurred_at, visible_at)
-    return entities
-
-
-def _action_rows(snapshot: LogSnapshot, contexts: Contexts) -> pl.DataFrame:
-    """Put impressions (one row per shown item) and interactions into one time-ordered table.
-
-    Returns:
-        Columns type, user_id, item_id, session_id, context, visible_at, occurred_at, value.
-    """
-    order = ("visible_at", "kind", "event_id")
-    said = ("type", "user_id", "item_id", "session_id", "context", "occurred_at", "value")
-    columns = (*said, *order)
-    of_impressions = impression_contexts(snapshot, contexts)
-    of_interactions = interaction_contexts(snapshot, of_impressions)
-    shown = (
-        snapshot.impressions
-        .with_columns(context=pl.Series(of_impressions, dtype=pl.Int32))
-        .explode("item_ids")
-        .rename({"item_ids": "item_id"})
-        .with_columns(type=pl.lit(IMPRESSION), value=pl.lit(None, dtype=pl.Float64), kind=pl.lit(0))
-        .select(columns)
-    )
-    done = snapshot.interactions.with_columns(
-        kind=pl.lit(1), context=pl.Series(of_interactions, dtype=pl.Int32)
-    ).select(columns)
-    return pl.concat([shown, done]).sort(order, maintain_order=True)
-
-
-def _look_up(names: pl.Series, index: dict[str, int], dtype: type[np.int16]) -> NDArray[np.int16]:
-    if names.is_empty():
-        return np.zeros(0, dtype=dtype)
-    return names.replace_strict(index, return_dtype=pl.Int16).to_numpy().astype(dtype)
-
-
-class VersionTimeline:
-    """Which version of an entity was the latest at an instant.
-
-    Versions are sorted by (owner, visible_at); a running maximum of (occurred_at, arrival) within
-    an owner makes a late version that describes an earlier time lose. A query is one binary search.
-    """
-
-    def __init__(self, entities: Entities) -> None:
-        owners, visible, occurred = entities.version_table()
-        self._times, time_ranks = np.unique(visible, return_inverse=True)
-        self._span = len(self._times) + 1
-        order = np.argsort(owners, kind="stable")
-        self._keys = owners[order].astype(np.int64) * self._span + time_ranks[order]
-        n_versions = len(owners)
-        by_time = np.lexsort((np.arange(n_versions), occurred))
-        ranks = np.empty(n_versions, dtype=np.int64)
-        ranks[by_time] = np.arange(n_versions)
-        leaders = np.maximum.accumulate(owners[order].astype(np.int64) * n_versions + ranks[order])
-        self._latest = by_time[leaders % n_versions].astype(np.int32) if n_versions else ranks
-        self._owners = owners[order]
-
-    def as_of(
-        self, owners: NDArray[np.int32], instants: NDArray[np.int64], side: str = "left"
-    ) -> NDArray[np.int32]:
-        """Find the latest version of each owner before an instant.
-
-        Args:
-            owners: int32 (n,): entity rows; negative ones have no version.
-            instants: int64 (n,): microseconds.
-            side: "left": visible strictly before the instant; "right": or at it.
-
-        Returns:
-            int32 (n,): version rows, -1 where there is none.
-        """
-        if not len(self._keys):
-            return np.full(len(owners), -1, dtype=np.int32)
-        right = side == "right"
-        ranks = np.searchsorted(self._times, instants, side="right" if right else "left")
-        position = np.searchsorted(self._keys, owners.astype(np.int64) * self._span + ranks) - 1
-        found = np.maximum(position, 0)
-        mine = (position >= 0) & (self._owners[found] == owners)
-        return np.where(mine, self._latest[found], np.int32(-1)).astype(np.int32)

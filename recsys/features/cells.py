@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features import folds
+from recsys.features import fold_walk, folds
 from recsys.features.growable import Growable
 from recsys.features.vocabulary import WINDOW_BUCKETS, Aggregate
 from recsys.schema import MICROSECONDS
@@ -153,7 +153,7 @@ class Cells:
 
     def add(self, keyed: folds.Keyed, events: folds.Events) -> None:
         """Fold a batch of events in, in order of `visible_at`."""
-        folds.add_all(self.state, keyed, events)
+        fold_walk.add_all(self.state, keyed, events)
 
     def stream(
         self,
@@ -173,7 +173,7 @@ class Cells:
             reduce: How several values become one.
             out: float64 (n_candidates,): written.
         """
-        folds.stream(self.state, keyed, events, asked, folds.REDUCE_CODES[reduce], out)
+        fold_walk.stream(self.state, keyed, events, asked, folds.REDUCE_CODES[reduce], out)
 
     @property
     def state(self) -> folds.State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.features.growable import Growable
@@ -14,6 +15,23 @@ from recsys.schema import AttributeValue
 UNKNOWN_VALUE = -2
 #: The code of no value at all: whatever depends on it is missing.
 NO_VALUE = -1
+
+
+def number_texts(texts: pl.Series) -> tuple[NDArray[np.uint32], pl.Series]:
+    """Number the distinct texts of a column, in one pass of hashing.
+
+    Args:
+        texts: No nulls.
+
+    Returns:
+        The number of every row, and the distinct texts in order of first sight.
+    """
+    # Categories of their own: those that all columns share are kept as long as any of them lives.
+    numbered = texts.cast(pl.Categorical(pl.Categories.random()))
+    numbers = numbered.to_physical().to_numpy().astype(np.uint32, copy=False)
+    first = np.empty(int(numbers.max(initial=0)) + 1 if len(numbers) else 0, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
+    return numbers, texts.gather(first)
 
 
 class MultiCodes:

@@ -25,3 +25,30 @@ def compiled(function: _F) -> _F:
     except RuntimeError:  # neither the source's folder nor the user's cache can be written
         made = numba.njit(nogil=True)(function)
     return cast(_F, made)
+
+
+def compiled_loop(function: _F) -> _F:
+    """Compile a loop that makes no array, but fills those that it is given.
+
+    Such a loop needs no count of references to arrays. Keeping one costs as much as ten additions
+    to a counter wherever an array goes through a branch or into another function.
+
+    Returns:
+        The function; compiling it fails when it makes an array after all.
+    """
+    # The option has no public name, so the types of njit do not know it.
+    bare: Any = numba.njit
+    try:
+        made = bare(cache=True, nogil=True, _nrt=False)(function)
+    except RuntimeError:  # as above
+        made = bare(nogil=True, _nrt=False)(function)
+    return cast(_F, made)
+
+
+def inlined(function: _F) -> _F:
+    """Compile a function into each function that calls it; for the bodies of loops.
+
+    Returns:
+        The function, for compiled functions to call.
+    """
+    return cast(_F, numba.njit(inline="always")(function))

@@ -135,19 +135,41 @@ def impression_contexts(snapshot: LogSnapshot, contexts: Contexts) -> NDArray[np
     return texts.replace_strict(rows, return_dtype=pl.Int32).to_numpy()
 
 
-def interaction_contexts(
-    snapshot: LogSnapshot, impression_rows: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def impressions_with_rows(
+    snapshot: LogSnapshot, rows: NDArray[np.int32], before: pl.DataFrame | None
+) -> pl.DataFrame:
+    """List the impressions that interactions of a piece of a log may name.
+
+    Args:
+        snapshot: The piece.
+        rows: int32 (n_impressions,): context rows of its impressions.
+        before: The same list of the piece before; None: there is none.
+
+    Returns:
+        impression_id, visible_at and row, in order of `visible_at`.
+    """
+    shown = snapshot.impressions.select(
+        "impression_id", "visible_at", pl.Series("row", rows, dtype=pl.Int32)
+    )
+    if before is None:
+        return shown
+    frames = (snapshot.impressions, snapshot.interactions)
+    first = min((int(f["visible_at"][0]) for f in frames if len(f)), default=0)
+    return before.filter(pl.col("visible_at") >= first - REMEMBERED_US).vstack(shown)
+
+
+def interaction_contexts(snapshot: LogSnapshot, shown: pl.DataFrame) -> NDArray[np.int32]:
     """Find the context of every interaction of a log.
+
+    Args:
+        snapshot: The log, or a piece of it.
+        shown: What `impressions_with_rows` gave.
 
     Returns:
         int32 (n_interactions,), in the snapshot's order; `NO_CONTEXT` where there is none.
     """
-    if not len(impression_rows) or impression_rows.max() < 0:
+    if shown.is_empty() or shown["row"].max() == NO_CONTEXT:
         return np.full(snapshot.interactions.height, NO_CONTEXT, dtype=np.int32)
-    shown = snapshot.impressions.select(
-        "impression_id", "visible_at", pl.Series("row", impression_rows)
-    )
     done = snapshot.interactions.select("impression_id", "visible_at")
     found = done.join_asof(
         shown,
@@ -155,22 +177,20 @@ def interaction_contexts(
         by="impression_id",
         strategy="backward",
         tolerance=REMEMBERED_US,
-        check_sortedness=False,  # a snapshot is sorted by visible_at
+        check_sortedness=False,  # both are sorted by visible_at
     )
     return found["row"].fill_null(NO_CONTEXT).to_numpy().astype(np.int32)
 
 
-def recent_impressions(snapshot: LogSnapshot, contexts: Contexts) -> list[tuple[str, int, int]]:
+def recent_impressions(shown: pl.DataFrame, latest_at: int) -> list[tuple[str, int, int]]:
     """List the impressions that interactions yet to come may name.
+
+    Args:
+        shown: What `impressions_with_rows` gave.
+        latest_at: When the log's last event became visible, microseconds.
 
     Returns:
         Impression id, context row and `visible_at`, oldest first.
     """
-    latest = max(
-        (int(f["visible_at"][-1]) for f in (snapshot.impressions, snapshot.interactions) if len(f)),
-        default=0,
-    )
-    found = snapshot.impressions.filter(pl.col("visible_at") >= latest - REMEMBERED_US)
-    rows = [contexts.row(decode_attributes(text)) for text in found["context"].to_list()]
-    ids, instants = found["impression_id"].to_list(), found["visible_at"].to_list()
-    return list(zip(ids, rows, instants, strict=True))
+    found = shown.filter(pl.col("visible_at") >= latest_at - REMEMBERED_US)
+    return list(found.select("impression_id", "row", "visible_at").iter_rows())

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.features.codes import MultiCodes, SingleCodes
+from recsys.features.codes import MultiCodes, SingleCodes, number_texts
 from recsys.features.growable import Growable
 from recsys.schema import Attributes, AttributeValue
 
@@ -100,20 +101,35 @@ class Entities:
         Returns:
             int32 (n,): rows as in `row`.
         """
-        found = self._rows
-        return np.fromiter(
-            (found.get(i, UNKNOWN if i else ANONYMOUS) for i in entity_ids),
-            dtype=np.int32,
-            count=len(entity_ids),
+        found = np.fromiter(
+            map(self._rows.get, entity_ids, repeat(UNKNOWN)), dtype=np.int32, count=len(entity_ids)
         )
+        if "" in entity_ids:
+            found[[not entity_id for entity_id in entity_ids]] = ANONYMOUS
+        return found
+
+    def rows_of(self, ids: pl.Series, *, add: bool = False) -> NDArray[np.int32]:
+        """Look a long column of ids up: each distinct id once.
+
+        Args:
+            ids: Text, no nulls.
+            add: Give a row to every id that has none, in order of first sight.
+
+        Returns:
+            int32 (n,): rows as in `row`.
+        """
+        numbers, distinct = number_texts(ids)
+        texts = distinct.to_list()
+        if add:
+            self.add_ids(texts)
+        return self.rows(texts)[numbers]
 
     def add_ids(self, entity_ids: Iterable[str]) -> None:
         """Give a row to every id that has none; empty ids get none."""
         rows, ids = self._rows, self.ids
-        for entity_id in entity_ids:
-            if entity_id and entity_id not in rows:
-                rows[entity_id] = len(ids)
-                ids.append(entity_id)
+        new = [i for i in dict.fromkeys(entity_ids) if i and i not in rows]
+        rows.update(zip(new, range(len(ids), len(ids) + len(new)), strict=True))
+        ids += new
         self._current.resize(len(ids))
 
     def forget(self, entity_id: str) -> int:

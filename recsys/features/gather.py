@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from recsys.features import folds
 from recsys.features.blocks import look_up_owner
 from recsys.features.compiled import compiled
+from recsys.features.fold_walk import read_all
 from recsys.features.keys import Key
 from recsys.features.pairs import MISSING, Sources
 from recsys.features.state import KeyState
@@ -333,12 +334,12 @@ def _read_cells(
     marks = _array(_pointer(cells[_MARKS]), marks_shape, np.int64)
     fold, step, reduce = cells[_FOLD], cells[_STEP], cells[_REDUCE]
     if cells[_IS_WHOLE]:
-        folds.read_all(
+        read_all(
             fold, _array(address, shape, np.uint32), marks, step, half_life_s,
             slots, starts, asking, as_of, reduce, out,
         )  # fmt: skip
     else:
-        folds.read_all(
+        read_all(
             fold, _array(address, shape, np.float64), marks, step, half_life_s,
             slots, starts, asking, as_of, reduce, out,
         )  # fmt: skip

@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.actions import Actions, EncodedLog, VersionTimeline
+from recsys.features.actions import Actions, EncodedLog
 from recsys.features.asked import KeyReads, SlotMap, ask
 from recsys.features.cells import Cells, KeyedRows, cell_key
+from recsys.features.compiled import compiled
 from recsys.features.folding import keyed_events
 from recsys.features.folds import Asked
 from recsys.features.interning import PairTable
@@ -28,6 +29,7 @@ from recsys.features.reading import BatchMemo, age_s, type_mask
 from recsys.features.rings import LastItems, Rings, no_items
 from recsys.features.sessions import AskingVisitors, SessionTracker
 from recsys.features.slates import Slates
+from recsys.features.versions import VersionTimeline
 from recsys.features.vocabulary import Aggregate
 from recsys.schema import SESSION
 
@@ -148,7 +150,7 @@ class OfflineReader:
         per_request = np.full(len(slates), -1, dtype=np.int32)
         per_request[np.diff(asked.pairs.starts) > 0] = slots
         for piece in self._pieces(slates, needs_sessions=aggregate.by == "session"):
-            keyed = self._keyed(key, piece, slot_map)
+            keyed = self._keyed(key, piece, slot_map, wanted)
             there = piece.requests
             rings.stream(
                 keyed, piece.actions, wanted,
@@ -166,14 +168,14 @@ class OfflineReader:
             float64 (n_candidates,) for each aggregate.
         """
         out = [np.empty(len(slates.items)) for _ in aggregates]
-        order = np.argsort(slates.as_of, kind="stable")
+        in_order = bool((slates.as_of[1:] >= slates.as_of[:-1]).all())
+        order = np.arange(len(slates)) if in_order else np.argsort(slates.as_of, kind="stable")
         sizes = np.cumsum(slates.sizes[order])
         ends = np.searchsorted(
             sizes, np.arange(CHUNK_CANDIDATES, sizes[-1:].sum(), CHUNK_CANDIDATES)
         )
         for requests in np.split(order, np.unique(ends)):
-            part = slates.take(requests)
-            places = slates.candidates_of(requests)
+            part, places = _chosen(slates, requests, in_order=in_order)
             columns = self._read_part(key, aggregates, part)
             for column, found in zip(out, columns, strict=True):
                 column[places] = found
@@ -188,10 +190,13 @@ class OfflineReader:
         slot_map = SlotMap(key, asked.pairs)
         slots = slot_map.slots(asked.pairs.owners, asked.pairs.codes)
         walks = [_Walk(a, self, slot_map.n_slots, asked.n_readers) for a in aggregates]
+        counted = np.ones(len(self.types.names), dtype=np.bool_)
+        if not starts:
+            counted = np.logical_or.reduce([walk.wanted for walk in walks])
         offsets = slates.offsets if key.item else np.arange(len(slates) + 1, dtype=np.int64)
         for piece in self._pieces(slates, needs_sessions=needs_sessions):
             first, last = piece.requests.start, piece.requests.stop
-            keyed = self._keyed(key, piece, slot_map)
+            keyed = self._keyed(key, piece, slot_map, counted)
             reads = Asked(
                 piece.ends, offsets[first : last + 1], slots, asked.pairs.starts,
                 slates.as_of[piece.requests],
@@ -210,7 +215,7 @@ class OfflineReader:
             slates,
             self._sources,
             item_rows=versions,
-            user_versions=self.user_versions(slates),
+            user_versions=self.user_versions(slates) if key.user_attribute else slates.users,
             sessions=running,
         )
 
@@ -218,14 +223,28 @@ class OfflineReader:
         instants = slates.spread(slates.as_of).astype(np.int64, copy=False)
         return self._item_timeline.as_of(slates.items, instants)
 
-    def _keyed(self, key: Key, piece: Piece, slot_map: SlotMap) -> KeyedRows:
-        owners = (
-            event_owners(key, piece.actions, self._sources, piece.sessions) if key.request else None
-        )
-        pairs = event_pairs(key, piece.actions, self.items, owners)
-        slots = slot_map.slots(pairs.owners, pairs.codes)
-        there = slots >= 0
-        return KeyedRows(pairs.rows[there], slots[there])
+    def _keyed(
+        self, key: Key, piece: Piece, slot_map: SlotMap, counted: NDArray[np.bool_]
+    ) -> KeyedRows:
+        """Find the cells of the events that count for anything.
+
+        Args:
+            key: The key.
+            piece: The events.
+            slot_map: Where keys have their cells.
+            counted: bool (n_types,): event types that some aggregate is made of.
+
+        Returns:
+            Events and cells.
+        """
+        actions = piece.actions
+        owners = event_owners(key, actions, self._sources, piece.sessions) if key.request else None
+        if key.item_attribute:
+            pairs = event_pairs(key, actions, self.items, owners)
+            slots = slot_map.slots(pairs.owners, pairs.codes)
+            there = slots >= 0
+            return KeyedRows(pairs.rows[there], slots[there])
+        return KeyedRows(*slot_map.keyed(owners, actions.items, actions.types, counted))
 
     def _running(self, slates: Slates) -> NDArray[np.int32]:
         """Find the running session of every request, by a walk of its own.
@@ -256,32 +275,72 @@ class OfflineReader:
         Yields:
             Pieces of the log; every request falls into one of them.
         """
-        actions = self._log.actions
-        ends = np.searchsorted(actions.visible, slates.as_of)
-        n_seen = int(ends[-1]) if len(ends) else 0
-        tracker = SessionTracker()
+        actions, tracker = self._log.actions, SessionTracker()
+        n_seen = int(np.searchsorted(actions.visible, slates.as_of[-1])) if len(slates) else 0
+        first = 0
         for start in range(0, max(n_seen, 1), self._chunk_events):
             stop = min(start + self._chunk_events, n_seen)
             part = actions.in_memory(start, stop)
-            first = int(np.searchsorted(ends, start))
-            last = int(np.searchsorted(ends, stop)) if stop < n_seen else len(ends)
+            last = len(slates)
+            if stop < n_seen:
+                last = int(np.searchsorted(slates.as_of, part.visible[-1], side="right"))
             sessions, begins = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int16)
             if needs_sessions:
                 walked = tracker.walk(part.visitors, part.visible)
                 sessions, begins = walked.sessions, walked.begins.astype(np.int16)
-            local = ends[first:last] - start
-            yield Piece(part, sessions, begins, local, slice(first, last))
+            before = _events_before(part.visible, slates.as_of[first:last])
+            yield Piece(part, sessions, begins, before, slice(first, last))
+            first = last
+
+
+def _chosen(
+    slates: Slates, requests: NDArray[np.int64], *, in_order: bool
+) -> tuple[Slates, slice | NDArray[np.int64]]:
+    """Choose requests; consecutive ones without a copy.
+
+    Returns:
+        The requests, and the places of their candidates.
+    """
+    if not in_order:
+        return slates.take(requests), slates.candidates_of(requests)
+    start = int(requests[0]) if len(requests) else 0
+    stop = start + len(requests)
+    part = slates if len(requests) == len(slates) else slates.part(start, stop)
+    return part, slice(int(slates.offsets[start]), int(slates.offsets[stop]))
+
+
+@compiled
+def _events_before(visible: NDArray[np.int64], as_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the events before each request; both in order of time.
+
+    Returns:
+        int64 (n_requests,).
+    """
+    found = np.empty(len(as_of), dtype=np.int64)
+    n = 0
+    for request in range(len(as_of)):
+        while n < len(visible) and visible[n] < as_of[request]:
+            n += 1
+        found[request] = n
+    return found
 
 
 class _Walk:
-    """One aggregate on its way through the log."""
+    """One aggregate on its way through the log.
+
+    Args:
+        aggregate: Which one.
+        reader: Knows the event types.
+        n_slots: Cells.
+        n_readers: Candidates, or requests where the key has no part of the item.
+    """
 
     def __init__(
         self, aggregate: Aggregate, reader: OfflineReader, n_slots: int, n_readers: int
     ) -> None:
         self._aggregate = aggregate
         self._cells = Cells(aggregate, n_slots)
-        self._wanted = type_mask(aggregate.of, reader.types)
+        self.wanted = type_mask(aggregate.of, reader.types)
         windowed = aggregate.window_s is not None
         self._pairs = PairTable(windowed=windowed) if aggregate.fold == "distinct" else None
         self.out = np.empty(n_readers)
@@ -293,6 +352,6 @@ class _Walk:
             actions = replace(actions, types=piece.begins)
         keys = keyed.slots.astype(np.int64) if self._pairs is not None else None
         folded = keyed_events(
-            self._aggregate, keyed, actions, self._wanted, pairs=self._pairs, keys=keys
+            self._aggregate, keyed, actions, self.wanted, pairs=self._pairs, keys=keys
         )
         self._cells.stream(*folded, reads, self._aggregate.reduce, out=self.out)

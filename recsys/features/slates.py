@@ -55,7 +55,10 @@ class Slates:
             if values.ndim == 1:
                 return np.full(len(self.items), values[0], dtype=values.dtype)
             return np.broadcast_to(values[0], (len(self.items), *values.shape[1:]))
-        return np.repeat(values, self.sizes, axis=0)
+        sizes = self.sizes
+        if len(self.items) == len(self) and bool((sizes == 1).all()):
+            return values
+        return np.repeat(values, sizes, axis=0)
 
     def heads(self) -> Slates:
         """Stand for each request by one candidate about which nothing is known.

@@ -14,8 +14,9 @@ from typing import Final
 import polars as pl
 
 from recsys.config import LogConfig
+from recsys.events.erasure import Eraser, pending_erasures
 from recsys.events.frames import Kind, event_frames
-from recsys.events.snapshot import LogSnapshot, first_visible
+from recsys.events.snapshot import LogSnapshot, as_snapshot, first_visible
 from recsys.events.spool import read_spool, spool_folder
 from recsys.events.warehouse import Warehouse, open_warehouse
 
@@ -43,14 +44,16 @@ def read_pieces(
         LogError: The log cannot be opened, or is damaged.
         SpoolDamagedError: The spool is damaged.
     """
+    erasures = pending_erasures(config)
     spooled = event_frames(read_spool(spool_folder(config)))
     if not Path(config.path).exists():
-        found = LogSnapshot(**{kind: _ordered(first_visible(f)) for kind, f in spooled.items()})
         if any(frame.height for frame in spooled.values()):
-            yield found
+            yield as_snapshot({kind: first_visible(f) for kind, f in spooled.items()}, erasures)
         return
     with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
         news = {kind: _new(warehouse, kind, first_visible(f)) for kind, f in spooled.items()}
+        carried_out = warehouse.erasures()
+        eraser = Eraser(erasures)  # one for all: it remembers the impressions that it renamed
         cuts = [*warehouse.cuts(n_events), None]
         for start, stop in zip([None, *cuts], cuts, strict=False):
             frames = {
@@ -58,7 +61,7 @@ def read_pieces(
                 for kind, new in news.items()
             }
             if any(frame.height for frame in frames.values()):
-                yield LogSnapshot(**{kind: _ordered(frame) for kind, frame in frames.items()})
+                yield as_snapshot(eraser.tables(frames), erasures, carried_out)
 
 
 def _new(warehouse: Warehouse, kind: Kind, spooled: pl.DataFrame) -> pl.DataFrame:
@@ -76,7 +79,3 @@ def _between(frame: pl.DataFrame, start: int | None, stop: int | None) -> pl.Dat
     after = pl.lit(value=True) if start is None else at >= start
     before = pl.lit(value=True) if stop is None else at < stop
     return frame.filter(after & before)
-
-
-def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.sort("visible_at", "event_id")

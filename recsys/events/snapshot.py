@@ -59,7 +59,7 @@ def snapshot_of(events: Iterable[VisibleEvent]) -> LogSnapshot:
         What `read_snapshot` would give of a log that holds these events.
     """
     frames = event_frames(events)
-    return _snapshot({kind: first_visible(frame) for kind, frame in frames.items()})
+    return as_snapshot({kind: first_visible(frame) for kind, frame in frames.items()})
 
 
 def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
@@ -84,11 +84,11 @@ def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
     erasures = pending_erasures(config)
     spooled = event_frames(read_spool(spool_folder(config)))
     if not Path(config.path).exists():
-        return _snapshot({k: _first(frame) for k, frame in spooled.items()}, erasures)
+        return as_snapshot({k: _first(frame) for k, frame in spooled.items()}, erasures)
     with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
         stored, before = {kind: warehouse.read(kind) for kind in KINDS}, warehouse.erasures()
     whole = {kind: _first(stored[kind].vstack(spooled[kind])) for kind in KINDS}
-    return _snapshot(whole, erasures, before)
+    return as_snapshot(whole, erasures, before)
 
 
 def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> LogSnapshot:
@@ -112,7 +112,7 @@ def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> 
     erasures = pending_erasures(config)
     with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
         newer = {kind: warehouse.read(kind, after_us) for kind in KINDS}
-        return _snapshot(newer, erasures, warehouse.erasures())
+        return as_snapshot(newer, erasures, warehouse.erasures())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,9 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
     tail = {k: _first(stored[k].vstack(spooled[k].filter(recent))) for k in KINDS}
     newest = {k: _first(latest[k].vstack(spooled[k])) for k in KINDS}
     return LogTail(
-        _snapshot(tail, erasures, carried_out),
+        as_snapshot(tail, erasures, carried_out),
         older,
-        _snapshot(newest, erasures, carried_out),
+        as_snapshot(newest, erasures, carried_out),
     )
 
 
@@ -187,11 +187,21 @@ def _first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.unique("event_id", keep="first", maintain_order=True)
 
 
-def _snapshot(
+def as_snapshot(
     frames: Mapping[Kind, pl.DataFrame],
     erasures: Sequence[Erasure] = (),
     before: CarriedOut | None = None,
 ) -> LogSnapshot:
+    """Put rows of the log into order.
+
+    Args:
+        frames: By table, each event id once.
+        erasures: What is to be left out of them.
+        before: What was left out of the tables already.
+
+    Returns:
+        The snapshot.
+    """
     kept = without(frames, erasures)
     ordered = {kind: frame.sort("visible_at", "event_id") for kind, frame in kept.items()}
     n_erased = before.among(erasure.name for erasure in erasures) if before else len(erasures)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from log_strategy import logs
 from test_executions_equal import requests, translated
 
+from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.offline import OfflineReader
@@ -26,7 +27,7 @@ AGGREGATES = [
 
 
 def cut_in_two(snapshot: LogSnapshot, at: int) -> list[LogSnapshot]:
-    tables = {name: getattr(snapshot, name) for name in LogSnapshot.__slots__}
+    tables = {name: getattr(snapshot, name) for name in KINDS}
     return [
         LogSnapshot(**{n: f.filter((f["visible_at"] < at) == before) for n, f in tables.items()})
         for before in (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -23,3 +24,4 @@ if __name__ == "__main__":
         clock=make_clock("system", engine.last_event_us)[0],
     )
     run_until_signal(RunningServer(parts, ServingConfig(), 0))
+    sys.stdout.write(f"kept {gc.get_freeze_count()}\n")

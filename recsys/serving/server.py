@@ -287,6 +287,7 @@ def run_until_signal(server: RunningServer, say: Callable[[], object] | None = N
         say()
     asked.wait()
     server.stop()
+    gc.unfreeze()  # libraries look at the end for what nobody let go
 
 
 def _keep_for_good() -> None:

@@ -23,5 +23,10 @@ if __name__ == "__main__":
         writer=SpoolWriter(folder),
         clock=make_clock("system", engine.last_event_us)[0],
     )
-    run_until_signal(RunningServer(parts, ServingConfig(), 0))
-    sys.stdout.write(f"kept {gc.get_freeze_count()}\n")
+    server = RunningServer(parts, ServingConfig(), 0)
+
+    def say():
+        sys.stdout.write(f"listening on {server.address}\nkept {gc.get_freeze_count()}\n")
+        sys.stdout.flush()
+
+    run_until_signal(server, say)

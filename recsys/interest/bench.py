@@ -158,6 +158,7 @@ def _options(config: InterestConfig, template: Template, folder: Path) -> Encode
         max_tokens=max(most, default=config.max_tokens),
         pooling=config.pooling,
         part_tokens=tuple(most) if config.part_tokens else (),
+        attention=config.attention,
     )
 
 

@@ -264,3 +264,20 @@ def test_a_folder_that_says_how_it_pools_is_believed(folders, tmp_path):
     _, believed = encoded(tmp_path, SCRIPTS)
     _, named = encoded(folders["chinese"], SCRIPTS, pooling="cls")
     assert np.array_equal(believed, named)
+
+
+def test_fused_attention_gives_the_same_vectors_and_gradients(folders):
+    found = {}
+    for attention in ("eager", "sdpa"):
+        options = EncoderOptions(1, 64, attention=attention)
+        encoder = TextEncoder(folders["chinese"], options, CPU)
+        assert encoder.model.config._attn_implementation == attention
+        activations = Activations(encoder, SCRIPTS, lambda *_: None)
+        encoder.tuned.requires_grad_(requires_grad=True)
+        rows = np.arange(len(SCRIPTS))
+        vectors = encoder.upper(*activations.hidden(rows), encoder.tuned)
+        vectors[:, 0].sum().backward()
+        weight = next(encoder.tuned.parameters())
+        found[attention] = (vectors.detach(), weight.grad / weight.grad.norm())
+    for plain, fused in zip(*found.values(), strict=True):
+        assert torch.allclose(plain, fused, atol=3e-2)

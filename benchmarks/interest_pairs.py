@@ -78,6 +78,9 @@ class Pairs:
     def end(self) -> None:
         """End an epoch."""
 
+    def expect(self, rows: np.ndarray) -> None:
+        """Hear which pairs come next."""
+
     def loss(self, rows: np.ndarray) -> torch.Tensor:
         """Tell pairs of a batch apart."""
         distinct, inverse = np.unique(self.rows[rows], return_inverse=True)

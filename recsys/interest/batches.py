@@ -12,10 +12,10 @@ from torch import nn
 
 from recsys.config import TuningConfig
 from recsys.interest.examples import Examples
+from recsys.interest.laying import LaidBatch, Layout
 from recsys.interest.losses import SHARPNESS, contrastive_loss, distillation_loss, list_loss
-from recsys.interest.reading import Past
 from recsys.interest.sharing import share_of, sum_losses
-from recsys.interest.towers import InterestNet, ItemBatch, PastBatch
+from recsys.interest.towers import InterestNet, ItemBatch
 from recsys.interest.vectors import Table
 
 #: Moves of the stronger attack.
@@ -23,16 +23,6 @@ _ATTACKS: Final = 3
 _HELD_OUT_BATCH: Final = 256
 
 Tensors = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    candidates: torch.Tensor
-    pasts: tuple[PastBatch, PastBatch]
-    rates: torch.Tensor
-    present: torch.Tensor
-    targets: torch.Tensor
-    taught: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +34,14 @@ class Batches:
         examples: Oldest first.
         table: Vectors of items.
         config: Loss and augmentation.
-        taught: float32 (n, width): what a teacher says of the candidates, NaN where it was not
-            asked; None: there is no teacher.
+        layout: Lays the examples out.
     """
 
     net: InterestNet
     examples: Examples
     table: Table
     config: TuningConfig
-    taught: NDArray[np.float32] | None = None
+    layout: Layout
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -65,6 +54,10 @@ class Batches:
         """End an epoch: all texts are encoded again, with the encoder as it is now."""
         self.table.renew()
 
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Say which examples will be asked for next."""
+        self.layout.expect(rows)
+
     def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Compare scores with what was done.
 
@@ -74,18 +67,9 @@ class Batches:
         Returns:
             Their mean loss; while fitting also that of vectors under attack.
         """
-        examples = self.examples
-        parts = [examples.candidates[rows], examples.liked.rows[rows]]
-        parts.append(examples.passed_over.rows[rows])
-        flat = np.concatenate([part.ravel() for part in parts]).astype(np.int64)
-        distinct, inverse = np.unique(flat, return_inverse=True)
-        items = self.table.items(distinct, examples.rates, training=self.net.training)
-        cuts = np.cumsum([part.size for part in parts])[:-1]
-        places = [
-            torch.as_tensor(found.reshape(part.shape), device=self.table.device)
-            for found, part in zip(np.split(inverse, cuts), parts, strict=True)
-        ]
-        batch = self._batch(rows, places)
+        batch = self.layout.batch(rows)
+        training = self.net.training
+        items = self.table.items(batch.distinct, self.examples.rates, training=training)
         if not self.net.training or self.config.adversarial == "none":
             return self._compare(items, batch)
         return self._compare_under_attack(items, batch)
@@ -133,22 +117,7 @@ class Batches:
         fresh = self.table.fresh
         return [self.net, *([] if fresh is None else fresh.encoder.learning())]
 
-    def _batch(self, rows: NDArray[np.int64], places: list[torch.Tensor]) -> _Batch:
-        examples, device = self.examples, self.table.device
-        taught = None if self.taught is None else self.taught[rows]
-        return _Batch(
-            candidates=places[0],
-            pasts=(
-                _past(places[1], examples.liked, rows),
-                _past(places[2], examples.passed_over, rows),
-            ),
-            rates=torch.as_tensor(examples.click_rates[rows], device=device),
-            present=torch.as_tensor(examples.present[rows], device=device),
-            targets=torch.as_tensor(examples.targets[rows], device=device),
-            taught=None if taught is None else torch.as_tensor(taught, device=device),
-        )
-
-    def _compare(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
+    def _compare(self, items: ItemBatch, batch: LaidBatch) -> torch.Tensor:
         placed = self.net.items(items)
         attended, taste = self.net.interest(placed, batch.candidates, batch.pasts)
         appeal = nn.functional.embedding(batch.candidates, placed.appeal[:, None]).squeeze(-1)
@@ -166,7 +135,7 @@ class Batches:
             loss = loss + self.config.distillation * distillation_loss(student, batch.taught)
         return loss
 
-    def _compare_under_attack(self, items: ItemBatch, batch: _Batch) -> torch.Tensor:
+    def _compare_under_attack(self, items: ItemBatch, batch: LaidBatch) -> torch.Tensor:
         """Add the loss of vectors that were moved to where it is larger.
 
         One move of full length (FGM), or three shorter ones within that length (PGD).
@@ -190,7 +159,7 @@ class Batches:
         return 0.5 * (loss + attacked)
 
 
-def _nearness(points: torch.Tensor, batch: _Batch) -> torch.Tensor:
+def _nearness(points: torch.Tensor, batch: LaidBatch) -> torch.Tensor:
     """Compare candidates with what was liked last, as a teacher was asked to.
 
     Returns:
@@ -206,13 +175,3 @@ def _shortened(moves: torch.Tensor, length: float, *, exactly: bool) -> torch.Te
     lengths = moves.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     factors = length / lengths if exactly else (length / lengths).clamp(max=1.0)
     return torch.mul(moves, factors)
-
-
-def _past(places: torch.Tensor, past: Past, rows: NDArray[np.int64]) -> PastBatch:
-    device = places.device
-    return PastBatch(
-        rows=places,
-        known=torch.as_tensor(past.rows[rows] >= 0, device=device),
-        types=torch.as_tensor(past.types[rows], device=device),
-        ages=torch.as_tensor(past.ages[rows], device=device),
-    )

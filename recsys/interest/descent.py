@@ -44,6 +44,10 @@ class Lessons(Protocol):
         """End an epoch: renew what was computed with earlier weights."""
         ...
 
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Hear which examples will be asked for next; a wrong guess costs time alone."""
+        ...
+
     def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Give the mean loss of some examples."""
         ...
@@ -149,8 +153,9 @@ class Descent:
         self._lessons.begin()
         while facts["place"] < self._n_fitted:
             rows = order[facts["place"] : facts["place"] + per_step]
-            facts["losses"].append(self._step(rows))
             facts["place"] += per_step
+            after = order[facts["place"] : facts["place"] + per_step]
+            facts["losses"].append(self._step(rows, after))
             done = (facts["epoch"] - 1) * self._n_fitted + min(facts["place"], self._n_fitted)
             total = self._plan.config.epochs * self._n_fitted
             self._journal.advance(self._plan.label, done, total)
@@ -169,11 +174,11 @@ class Descent:
             epoch=facts["epoch"] + 1, place=0, losses=[], done=facts["worse"] >= tuning.patience
         )
 
-    def _step(self, rows: NDArray[np.int64]) -> float:
+    def _step(self, rows: NDArray[np.int64], after: NDArray[np.int64]) -> float:
         factor = self._rate(self._facts["step"])
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = factor * rate
-        loss = self._gradients(rows)
+        loss = self._gradients(rows, after)
         sum_gradients(self._plan.groups)
         clip(self._plan.groups, self._plan.config.tuning.clip)
         self._optimiser.step()
@@ -182,7 +187,18 @@ class Descent:
         self._journal.rate(self._plan.label, self._facts["step"], factor * self._rates[-1])
         return sum_losses(loss)
 
-    def _gradients(self, rows: NDArray[np.int64]) -> float:
+    def _parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut this process's share of a step into what is computed at once.
+
+        Returns:
+            Examples, part by part; none where the share is empty.
+        """
+        mine = share(rows)
+        n_parts = max(self._n_parts, -(-len(mine) // self._plan.config.batch_size))
+        parts = np.array_split(mine, min(n_parts, max(1, len(mine))))
+        return [part for part in parts if len(part)]
+
+    def _gradients(self, rows: NDArray[np.int64], after: NDArray[np.int64]) -> float:
         """Sum the gradients of a step's parts; parts are halved where memory runs out.
 
         Returns:
@@ -191,23 +207,25 @@ class Descent:
         Raises:
             OutOfMemoryError: Not even one example fits.
         """
-        mine = share(rows)
-        n_parts = max(self._n_parts, -(-len(mine) // self._plan.config.batch_size))
+        parts = self._parts(rows)
+        # While one part is learned from, the next one is laid out.
+        next_parts = [*parts[1:], *self._parts(after)[:1], after[:0]]
         try:
             self._optimiser.zero_grad()
             total = 0.0
-            for part in np.array_split(mine, min(n_parts, max(1, len(mine)))):
-                if len(part):
-                    loss = self._lessons.loss(part) * (len(part) / len(rows))
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    total += float(loss.detach())
+            for part, following in zip(parts, next_parts, strict=False):
+                loss = self._lessons.loss(part) * (len(part) / len(rows))
+                self._lessons.expect(following)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
         except torch.OutOfMemoryError:
-            if n_parts >= len(mine):
+            if all(len(part) <= 1 for part in parts):
                 raise
-            self._n_parts = 2 * n_parts
-            _log.warning("out of memory: batches are halved", size=-(-len(mine) // self._n_parts))
+            self._n_parts = 2 * len(parts)
+            size = max(-(-len(part) // 2) for part in parts)
+            _log.warning("out of memory: batches are halved", size=size)
             torch.cuda.empty_cache()
-            return self._gradients(rows)
+            return self._gradients(rows, after)
         return total
 
     def _is_due(self) -> bool:

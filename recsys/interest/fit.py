@@ -35,6 +35,7 @@ from recsys.interest.descent import Descent, Plan
 from recsys.interest.encoder import TextEncoder
 from recsys.interest.examples import Examples
 from recsys.interest.journal import Journal
+from recsys.interest.laying import Layout
 from recsys.interest.optimising import encoder_groups, tower_groups
 from recsys.interest.pretraining import HiddenWords, make_guesser, past_parts
 from recsys.interest.towers import InterestNet
@@ -128,7 +129,8 @@ def fit_towers(fit: Fit, catalogue: Catalogue, device: torch.device) -> None:
     table = Table(catalogue, device, part_dropout=tuning.part_dropout)
     groups = tower_groups(fit.net, fit.config.learning_rate, tuning)
     plan = Plan("towers", groups, fit.config, fit.seed)
-    batches = Batches(fit.net, fit.examples, table, tuning, fit.taught)
+    layout = Layout(fit.examples, fit.taught, table.device)
+    batches = Batches(fit.net, fit.examples, table, tuning, layout)
     Descent(plan, batches, fit.checkpoints("towers"), fit.journal).run()
 
 
@@ -156,7 +158,8 @@ def tune_encoder(
     if encoder.attention is not None:
         # A single vector, from nothing: it moves as fast as the towers do.
         groups += encoder_groups([encoder.attention], fit.config.learning_rate, tuning)
-    batches = Batches(fit.net, fit.examples, table, tuning, fit.taught)
+    layout = Layout(fit.examples, fit.taught, table.device)
+    batches = Batches(fit.net, fit.examples, table, tuning, layout)
     Descent(plan, batches, fit.checkpoints("encoder"), fit.journal).run()
     finish(encoder.tuned)
     tuned: NDArray[np.float32] = table.parts[:-1].cpu().numpy()

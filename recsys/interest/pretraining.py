@@ -94,6 +94,9 @@ class HiddenWords:
     def end(self) -> None:
         """End an epoch; nothing was computed ahead."""
 
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Hear which texts come next; nothing is prepared."""
+
     def loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Hide tokens of some texts and guess them.
 

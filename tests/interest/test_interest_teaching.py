@@ -108,11 +108,11 @@ def test_a_pretraining_that_was_killed_goes_on_as_if_nothing_had_happened(
     whole = learner.fit(topic_view(items, 60, tmp_path / "whole", range(40)))
     step, made = descent.Descent._step, []
 
-    def killed_later(self, rows):
+    def killed_later(self, rows, after):
         if len(made) == 2:
             raise Killed
         made.append(rows)
-        return step(self, rows)
+        return step(self, rows, after)
 
     view = topic_view(items, 60, tmp_path / "killed", range(40))
     with monkeypatch.context() as patch:

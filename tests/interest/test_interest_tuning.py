@@ -19,7 +19,9 @@ from recsys.interest import descent
 from recsys.interest.adapting import finish, plain_state, prepare
 from recsys.interest.batches import Batches
 from recsys.interest.encoder import EncoderOptions, TextEncoder
+from recsys.interest.examples import build_examples
 from recsys.interest.journal import HISTORY, Journal
+from recsys.interest.laying import Layout
 from recsys.interest.losses import list_loss
 from recsys.interest.model import TextInterestModel
 
@@ -115,11 +117,11 @@ def test_a_fit_that_was_killed_goes_on_and_ends_with_the_same_weights(
     whole = learner.fit(topic_view(items, 80, tmp_path / "whole", range(40)))
     step, made = descent.Descent._step, []
 
-    def killed_later(self, rows):
+    def killed_later(self, rows, after):
         if len(made) == 7:
             raise Killed
         made.append(rows)
-        return step(self, rows)
+        return step(self, rows, after)
 
     view = topic_view(items, 80, tmp_path / "killed", range(40))
     monkeypatch.setattr(descent.Descent, "_step", killed_later)
@@ -248,3 +250,41 @@ def test_texts_that_are_empty_enormous_or_in_another_script_are_encoded(encoder)
     vectors = recipe(encoder).unfitted(items).item_vectors()
     assert np.isfinite(vectors).all()
     assert not vectors[8].any()
+
+
+def test_batches_laid_out_ahead_are_those_that_would_have_been(items, tmp_path, encoder):
+    bench = recipe(encoder).unfitted(items).bench
+    examples = build_examples(topic_view(items, 80, tmp_path, range(40)), bench.versions)
+    device = torch.device("cpu")
+    taught = np.ones(examples.candidates.shape, dtype=np.float32)
+    plain = Layout(examples, taught, device, ahead=False)
+    ahead = Layout(examples, taught, device, ahead=True)
+    order = np.random.default_rng(1).permutation(len(examples))[:72].reshape(4, -1)
+    for number, rows in enumerate(order):
+        found, expected = ahead.batch(rows), plain.batch(rows)
+        # A wrong guess is thrown away.
+        ahead.expect(order[(number + 1) % 3] if number else order[3])
+        plain.expect(rows)
+        assert np.array_equal(found.distinct, expected.distinct)
+        for name in ("candidates", "rates", "present", "targets", "taught"):
+            assert torch.equal(getattr(found, name), getattr(expected, name))
+        for one, other in zip(found.pasts, expected.pasts, strict=True):
+            assert torch.equal(one.rows, other.rows)
+            assert torch.equal(one.ages, other.ages)
+
+
+def test_the_next_batch_is_announced_before_it_is_asked_for(encoder, items, tmp_path, monkeypatch):
+    told, asked = [], []
+    expect, loss = Batches.expect, Batches.loss
+    monkeypatch.setattr(Batches, "expect", lambda s, rows: told.append(rows) or expect(s, rows))
+
+    def remembered(self, rows):
+        if self.net.training:
+            asked.append((rows, told[-1] if told else rows[:0]))
+        return loss(self, rows)
+
+    monkeypatch.setattr(Batches, "loss", remembered)
+    recipe(encoder, {"mode": "frozen"}).fit(topic_view(items, 80, tmp_path, range(40)))
+    guessed = [np.array_equal(rows, guess) for rows, guess in asked]
+    # Nothing is announced over the end of an epoch; there are two, of two steps each.
+    assert guessed == [False, True] * 2

@@ -241,7 +241,7 @@ class Engine:
         self._feature_log = log
 
     def warm_up(self) -> list[str]:
-        """Answer the latest requests of the log once more, for nobody.
+        """Answer the latest requests of the log once more, for nobody, and fold made-up events.
 
         The first answers of a bundle are slow, and a bundle that cannot answer shows it here.
 
@@ -251,6 +251,7 @@ class Engine:
         Raises:
             BundleError: A request was not answered.
         """
+        self._live.warm_up()
         recording, self._feature_log = self._feature_log, None
         try:
             found = list(dict.fromkeys(self._try_latest()))

@@ -21,13 +21,13 @@ from recsys.config import LogConfig
 from recsys.errors import CheckpointError
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import LogSnapshot, read_tail, snapshot_of
-from recsys.features.actions import EncodedLog, EventTypes
+from recsys.features.actions import EncodedLog, EventTypes, encode_log
 from recsys.features.checkpoint import load_state, save_state
 from recsys.features.growable import Growable
 from recsys.features.online import OnlineState
 from recsys.features.vocabulary import Aggregate
 from recsys.pipeline.known import KnownEvents
-from recsys.pipeline.warming import RecentRequests
+from recsys.pipeline.warming import RecentRequests, one_of_each
 from recsys.schema import Event, InteractionEvent, VisibleEvent
 
 _N_ERASED: Final = "n_erased"
@@ -83,6 +83,17 @@ class LiveState:
             extra = {**self._known.arrays(), "acted_on": self._acted_on.rows}
             extra[_N_ERASED] = np.array([self.n_erased])
             save_state(self.state, tuple(self._aggregates.values()), folder, extra)
+
+    def warm_up(self) -> None:
+        """Take made-up events into a state of nothing, so that what folds events is compiled.
+
+        Otherwise the first event that is written does that, for up to twenty seconds with a new
+        installation, and everybody who ranks waits with it.
+        """
+        names, nothing = self.state.types.names[1:], snapshot_of([])
+        scratch = live_state_of(encode_log(nothing, names), nothing, self._aggregates)
+        for visible in one_of_each(names):
+            scratch.apply([visible])
 
     @property
     def last_event_us(self) -> int:

@@ -11,7 +11,16 @@ import polars as pl
 
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
-from recsys.schema import Attributes, ImpressionEvent, VisibleEvent
+from recsys.schema import (
+    MICROSECONDS,
+    Attributes,
+    Event,
+    ImpressionEvent,
+    InteractionEvent,
+    ItemEvent,
+    UserEvent,
+    VisibleEvent,
+)
 
 #: Requests that a bundle is tried on.
 N_REQUESTS: Final = 32
@@ -79,3 +88,24 @@ def _from_interactions(interactions: pl.DataFrame) -> list[PastRequest]:
     items = latest["item_id"].unique(maintain_order=True).to_list()
     users = latest["user_id"].unique(maintain_order=True).to_list()[-N_REQUESTS:]
     return [PastRequest(user, items, {}) for user in users]
+
+
+def one_of_each(type_names: Sequence[str]) -> list[VisibleEvent]:
+    """Make up events of all kinds and types, to try a state on that nobody asks.
+
+    Args:
+        type_names: Types of interactions.
+
+    Returns:
+        In order of `visible_at`.
+    """
+    list_id, first_us = "list", MICROSECONDS
+    events: list[Event] = [
+        ItemEvent("item", first_us, "i", {}),
+        UserEvent("user", first_us, "u", {}),
+        ImpressionEvent(list_id, first_us, "u", ["i", "j"], list_id),
+    ]
+    for name in type_names:
+        events.append(InteractionEvent(f"{name}/list", first_us, "u", "i", name, list_id))
+        events.append(InteractionEvent(name, first_us, "u", "i", name))
+    return [VisibleEvent(event, first_us + place) for place, event in enumerate(events)]

@@ -184,3 +184,9 @@ def test_an_unknown_version_is_refused(plain_workspace) -> None:
     with pytest.raises(BundleError, match="no version 'x'"):
         load_engine(plain_workspace, "x")
     assert BundleStore(plain_workspace.bundles).active()
+
+
+def test_warming_up_adds_nothing_to_what_is_known(engine) -> None:
+    known = engine.user_ids(), engine.item_ids(), engine.last_event_us
+    assert engine.warm_up() == []
+    assert (engine.user_ids(), engine.item_ids(), engine.last_event_us) == known

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.config import Section, parse_settings
-from recsys.features.vocabulary import Aggregate, Feature, since_first
+from recsys.features.vocabulary import Feature
 from recsys.hookspecs import hookimpl
-from recsys.schema import IMPRESSION
 
 
 class Settings(Section):
@@ -28,24 +27,9 @@ class Settings(Section):
 
 
 @hookimpl
-def recsys_aggregates(settings: dict[str, Any]) -> list[Aggregate]:
-    """Ask whether anything happened before: training knows ids that serving has yet to see."""
-    if not parse_settings(Settings, settings).columns:
-        return []
-    return [
-        since_first("item_age_s", (IMPRESSION, "*"), by="item"),
-        since_first("user_age_s", (IMPRESSION, "*"), by="user"),
-    ]
-
-
-@hookimpl
 def recsys_features(settings: dict[str, Any]) -> list[Feature]:
-    """Offer columns that are even between 0 and 1; missing for items without a past."""
-    ids = [
-        pl.when(pl.col("item_age_s").is_not_null()).then(pl.col("item_id")),
-        pl.when(pl.col("user_age_s").is_not_null()).then(pl.col("user_id")),
-        pl.col("as_of"),
-    ]
+    """Offer columns that are even between 0 and 1; missing for items that nobody named."""
+    ids = [pl.col("item_id"), pl.col("user_id"), pl.col("as_of")]
     return [
         Feature(
             name=f"random_{number}",

@@ -129,7 +129,10 @@ class Frame:
     def _ids(self, name: str) -> pl.Series:
         of_users = name == USER_ID
         ids = (self.reader.users if of_users else self.reader.items).ids
-        rows = self.slates.spread(self.slates.users) if of_users else self.slates.items
+        if of_users:
+            rows = self.slates.spread(self.reader.named_users(self.slates))
+        else:
+            rows = self.reader.named_items(self.slates)
         found = [ids[row] if row >= 0 else None for row in rows.tolist()]
         return pl.Series(name, found, dtype=pl.String)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from recsys.features.actions import Actions, EncodedLog
 from recsys.features.asked import KeyReads, SlotMap, ask
 from recsys.features.cells import Cells, KeyedRows, cell_key
 from recsys.features.compiled import compiled
+from recsys.features.entities import UNKNOWN
 from recsys.features.folding import keyed_events
 from recsys.features.folds import Asked
 from recsys.features.interning import PairTable
@@ -75,6 +76,7 @@ class OfflineReader:
         self._item_timeline = VersionTimeline(log.items)
         self._user_timeline = VersionTimeline(log.users)
         self._memo = BatchMemo()
+        self._first: dict[str, NDArray[np.int64]] = {}
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the version rows of all candidates.
@@ -95,6 +97,41 @@ class OfflineReader:
             int32 (n_requests,), -1 where nothing was known.
         """
         return self._user_timeline.as_of(slates.users, slates.as_of)
+
+    def named_items(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the candidates that an event had named before their request.
+
+        Returns:
+            int32 (n_candidates,): their rows; negative: none.
+        """
+        first = self._first_named("items")
+        return _named(slates.items, first, np.asarray(slates.spread(slates.as_of)))
+
+    def named_users(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the users that an event had named before their request.
+
+        Returns:
+            int32 (n_requests,): their rows; negative: none.
+        """
+        return _named(slates.users, self._first_named("users"), slates.as_of)
+
+    def _first_named(self, what: Literal["items", "users"]) -> NDArray[np.int64]:
+        """Find when each id was first named; kept, because only expressions over ids ask.
+
+        Returns:
+            int64 (n_rows + 1,): the last is of no row.
+        """
+        if what not in self._first:
+            entities = self.items if what == "items" else self.users
+            first = np.full(len(entities.ids) + 1, np.iinfo(np.int64).max)
+            actions, (owners, visible, _) = self._log.actions, entities.version_table()
+            rows = actions.items if what == "items" else actions.users
+            # Newest first: of several the earliest is what stays.
+            first[rows[::-1]] = actions.visible[::-1]
+            first[-1] = np.iinfo(np.int64).max
+            np.minimum.at(first, owners, visible)
+            self._first[what] = first
+        return self._first[what]
 
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         """Read a scalar aggregate for every candidate.
@@ -355,3 +392,10 @@ class _Walk:
             self._aggregate, keyed, actions, self.wanted, pairs=self._pairs, keys=keys
         )
         self._cells.stream(*folded, reads, self._aggregate.reduce, out=self.out)
+
+
+def _named(
+    rows: NDArray[np.int32], first: NDArray[np.int64], as_of: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    seen = first[np.where(rows >= 0, rows, -1)] < as_of
+    return np.where(seen, rows, np.int32(UNKNOWN)).astype(np.int32)

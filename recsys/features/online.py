@@ -123,6 +123,22 @@ class OnlineState:
         """
         return self.users.current_versions(slates.users)
 
+    def named_items(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the candidates that an event has named; a row is given by nothing else.
+
+        Returns:
+            int32 (n_candidates,): their rows; negative: none.
+        """
+        return slates.items
+
+    def named_users(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the users that an event has named.
+
+        Returns:
+            int32 (n_requests,): their rows; negative: none.
+        """
+        return slates.users
+
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         """Read a scalar aggregate for every candidate.
 

@@ -33,6 +33,14 @@ class StateReader(Protocol):
         """Find the version rows of all users: int32 (n_requests,), -1 where unknown."""
         ...
 
+    def named_items(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the candidates that an event had named: int32 (n_candidates,), negative: none."""
+        ...
+
+    def named_users(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the users that an event had named: int32 (n_requests,), negative: none."""
+        ...
+
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         """Read a scalar aggregate for every candidate: float64 (n_candidates,), NaN: missing."""
         ...

@@ -121,6 +121,22 @@ class AsIfNew:
         """
         return self._reader.user_versions(slates)
 
+    def named_items(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the candidates that an event had named, be it of what it is.
+
+        Returns:
+            int32 (n_candidates,): their rows; negative: none.
+        """
+        return self._reader.named_items(slates)
+
+    def named_users(self, slates: Slates) -> NDArray[np.int32]:
+        """Find the users that an event had named.
+
+        Returns:
+            int32 (n_requests,): their rows; negative: none.
+        """
+        return self._reader.named_users(slates)
+
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
         """Read a scalar aggregate for every candidate.
 

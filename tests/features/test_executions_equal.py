@@ -12,8 +12,10 @@ from log_strategy import ITEMS, QUERIES, SECOND, SESSIONS, USERS, instants, logs
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import encode_log
+from recsys.features.frame import ITEM_ID, USER_ID, Frame
 from recsys.features.offline import OfflineReader
 from recsys.features.online import OnlineState
+from recsys.features.profile import LogProfile
 from recsys.features.slates import Slates, one_slate
 from recsys.features.vocabulary import (
     Aggregate,
@@ -138,6 +140,33 @@ def test_many_requests_in_any_order_read_as_each_alone(found, asked) -> None:
     for number, column in enumerate(offline.read_many(aggregates, together)):
         one_by_one = np.concatenate([columns[number] for columns in expected])
         np.testing.assert_array_equal(column, one_by_one)
+
+
+def named_before(found, instant: int) -> set[str]:
+    """Ids of users and items of all events that became visible before an instant."""
+    names = set()
+    for visible in visible_events(snapshot_of(found)):
+        if visible.visible_at < instant:
+            event = visible.event
+            names |= {getattr(event, "user_id", ""), getattr(event, "item_id", "")}
+            names |= set(getattr(event, "item_ids", ()))
+    return names
+
+
+@settings(max_examples=60, deadline=None)
+@given(found=logs(), request=requests)
+def test_an_id_is_known_from_the_first_event_on_that_names_it(found, request: Request) -> None:
+    known = named_before(found, request.as_of)
+    items = [i if i in known else None for i in [*ITEMS, "never seen"]]
+    user = request.user if request.user and request.user in known else None
+    snapshot = snapshot_of(found)
+    readers = [OfflineReader(encode_log(snapshot))]
+    readers += [replayed(snapshot, request.as_of, [], step) for step in (0, 1)]
+    for reader in readers:
+        frame = Frame(translated(reader, request), reader, {}, LogProfile(), {})
+        ids = frame.data([ITEM_ID, USER_ID])
+        assert ids[ITEM_ID].to_list() == items
+        assert ids[USER_ID].to_list() == [user] * len(items)
 
 
 HISTORIES = [

@@ -22,12 +22,13 @@ CONFIG_NAME = "recsys.toml"
 S = TypeVar("S", bound="Section")
 
 
-#: The features of Metarank's configuration for RankLens, as far as plugins offer them.
+#: The features of Metarank's configuration for RankLens, as far as plugins offer them;
+#: docs/evaluation.md has the settings that make the list complete.
 METARANK = (
     *("item_popularity", "item_vote_avg", "item_vote_cnt", "item_budget", "item_release_date"),
-    *("item_runtime", "item_title_words", "item_genres_*", "item_action_rate*", "item_actions*"),
-    *("user_actions", "user_genres_actions", "user_actors_actions", "user_tags_actions"),
-    "user_director_actions",
+    *("item_runtime", "item_title_words", "item.genres=*", "item_action_rate*", "rate_ctr_*"),
+    *("user_genres_actions", "user_actors_actions", "user_tags_actions", "user_director_actions"),
+    "liked_*",
 )
 
 

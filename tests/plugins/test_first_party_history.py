@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from plugin_world import columns, rich_world
-from recsys_plugins import attribute_recency, fatigue, rates, sessions, windows
+from recsys_plugins import attribute_recency, fatigue, interacted_with, rates, sessions, windows
 from recsys_plugins.windows import window_label
 
 from recsys.config import Config
@@ -146,3 +146,34 @@ def test_they_work_without_impressions(plugin, events) -> None:
     bare = without_impressions(events)
     settings = {"rate": [{"name": "x", "top": "purchase", "bottom": "*"}]}
     assert columns(plugin, bare, settings if plugin is rates else None)[2]
+
+
+def test_what_a_user_did_with_a_value_counts_by_type(events) -> None:
+    rules = [
+        {"attribute": "category", "types": "click"},
+        {"attribute": "category", "types": ["purchase"], "window_s": 1e9, "name": "bought"},
+        {"attribute": "tags", "by": "session", "reduce": "max"},
+        {"attribute": "no such"},
+    ]
+    slates, dataset, found, _ = columns(interacted_with, events, {"rule": rules})
+    assert list(found) == ["user_category_click", "bought", "session_tags_action"]
+    number = len(slates) - 1
+    at, low = int(slates.as_of[number]), int(slates.offsets[number])
+    user = dataset.log.users.ids[int(slates.users[number])]
+    item = dataset.log.items.ids[int(slates.items[low])]
+    done = [
+        v.event.type
+        for v in events
+        if isinstance(v.event, InteractionEvent)
+        and v.visible_at < at
+        and v.event.user_id == user
+        and int(v.event.item_id[1:]) % 3 == int(item[1:]) % 3
+    ]
+    assert found["user_category_click"][low] == done.count("click") > 0
+    assert found["bought"][low] == done.count("purchase")
+
+
+def test_rules_that_settings_do_not_name_offer_nothing_and_a_wrong_key_is_an_error() -> None:
+    assert interacted_with.recsys_features(LogProfile(), {}) == []
+    with pytest.raises(ValueError, match="by"):
+        interacted_with.recsys_features(LogProfile(), {"rule": [{"attribute": "a", "by": "item"}]})

@@ -15,37 +15,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.features.compiled import compiled
 from recsys.features.slates import Slates
 
-_ADD: Final = 0
-_SUBTRACT: Final = 1
-_MULTIPLY: Final = 2
-_DIVIDE: Final = 3
-_FILL: Final = 4
-_NEGATE: Final = 5
-_ABSOLUTE: Final = 6
+# What a step does, then the statistics of a list; the loops know them by these numbers.
+ADD: Final = 0
+SUBTRACT: Final = 1
+MULTIPLY: Final = 2
+DIVIDE: Final = 3
+FILL: Final = 4
+NEGATE: Final = 5
+ABSOLUTE: Final = 6
 _BINARY: Final = {
-    "Plus": _ADD,
-    "Minus": _SUBTRACT,
-    "Multiply": _MULTIPLY,
-    "TrueDivide": _DIVIDE,
+    "Plus": ADD,
+    "Minus": SUBTRACT,
+    "Multiply": MULTIPLY,
+    "TrueDivide": DIVIDE,
 }
-_UNARY: Final = {"Negate": _NEGATE, "Abs": _ABSOLUTE}
-_MEAN: Final = 0
-_MIN: Final = 1
-_MAX: Final = 2
-_SUM: Final = 3
-_STATISTICS: Final = {"Mean": _MEAN, "Min": _MIN, "Max": _MAX, "Sum": _SUM}
+_UNARY: Final = {"Negate": NEGATE, "Abs": ABSOLUTE}
+MEAN: Final = 0
+MIN: Final = 1
+MAX: Final = 2
+SUM: Final = 3
+_STATISTICS: Final = {"Mean": MEAN, "Min": MIN, "Max": MAX, "Sum": SUM}
 
-#: Rows that pass through all steps before the next ones are taken.
-_BLOCK_ROWS: Final = 128
 #: Rows whose columns are laid side by side at a time.
 _CHUNK_ROWS: Final = 65_536
 
@@ -125,7 +124,7 @@ class Arithmetic:
             tree = value[side]
             if "Literal" in tree:
                 sides.append(("constant", _constant(tree["Literal"])))
-            elif step == _DIVIDE and side == "left" and tree.get("Column") in self._exact:
+            elif step == DIVIDE and side == "left" and tree.get("Column") in self._exact:
                 sides.append(("column", tree["Column"]))
             else:
                 sides.append(self._read(tree, listwise))
@@ -137,11 +136,12 @@ class Arithmetic:
         name, inputs = value["function"], value["input"]
         if name == "FillNull":
             column = self._column(inputs[0]["Column"])
-            return ("step", _FILL, column, ("constant", _constant(inputs[1]["Literal"])))
+            return ("step", FILL, column, ("constant", _constant(inputs[1]["Literal"])))
         only = self._read(inputs[0], listwise)
         return ("step", _UNARY[name], only, only)
 
 
+@dataclass(frozen=True, slots=True)
 class Program:
     """Arithmetic over columns.
 
@@ -154,19 +154,11 @@ class Program:
         outputs: int32 (n_expressions,): places of the results.
     """
 
-    def __init__(
-        self,
-        columns: tuple[str, ...],
-        statistics: Sequence[tuple[int, int]],
-        constants: NDArray[np.float64],
-        steps: NDArray[np.int32],
-        outputs: NDArray[np.int32],
-    ) -> None:
-        self.columns = columns
-        self._statistics = statistics
-        self._constants = constants
-        self.steps = steps
-        self._outputs = outputs
+    columns: tuple[str, ...]
+    statistics: Sequence[tuple[int, int]]
+    constants: NDArray[np.float64]
+    steps: NDArray[np.int32]
+    outputs: NDArray[np.int32]
 
     def run(
         self,
@@ -183,11 +175,14 @@ class Program:
             out: float32 (n_candidates, n): written.
             positions: int64 (n_expressions,): columns of `out`.
         """
+        # Plans are made by commands that compute nothing; those do without the compiler.
+        from recsys.features.arithmetic_loops import over_lists, run_steps
+
         n_columns = len(columns)
-        lists = np.empty((len(self._statistics), len(slates)))
-        for row, (statistic, place) in zip(lists, self._statistics, strict=True):
+        lists = np.empty((len(self.statistics), len(slates)))
+        for row, (statistic, place) in zip(lists, self.statistics, strict=True):
             values = columns[place].astype(np.float64, copy=False)
-            _over_lists(values, slates.offsets, statistic, row)
+            over_lists(values, slates.offsets, statistic, row)
         for low in range(0, len(out), _CHUNK_ROWS):
             high = min(low + _CHUNK_ROWS, len(out))
             inputs = np.empty((n_columns + len(lists), high - low))
@@ -195,7 +190,7 @@ class Program:
                 row[:] = column[low:high]
             for row, per_list in zip(inputs[n_columns:], lists, strict=True):
                 row[:] = slates.spread(per_list)[low:high]
-            _run(inputs, self._constants, self.steps, self._outputs, positions, out[low:high])
+            run_steps(inputs, self.constants, self.steps, self.outputs, positions, out[low:high])
 
 
 def _laid_out(outputs: Sequence[_Node]) -> Program:
@@ -232,86 +227,3 @@ def _constant(literal: Mapping[str, Any]) -> float:
     if kind not in {"Float", "Int", "Float64"}:
         raise _OtherError
     return float(value)
-
-
-@compiled
-def _over_lists(
-    values: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    statistic: int,
-    out: NDArray[np.float64],
-) -> None:
-    for request in range(len(out)):
-        total, least, most, n = 0.0, np.inf, -np.inf, 0
-        for c in range(offsets[request], offsets[request + 1]):
-            if not np.isnan(values[c]):
-                total += values[c]
-                least = min(least, values[c])
-                most = max(most, values[c])
-                n += 1
-        if statistic == _SUM:
-            out[request] = total
-        elif n == 0:
-            out[request] = np.nan
-        elif statistic == _MEAN:
-            out[request] = total / n
-        else:
-            out[request] = least if statistic == _MIN else most
-
-
-@compiled
-def _run(
-    inputs: NDArray[np.float64],
-    constants: NDArray[np.float64],
-    steps: NDArray[np.int32],
-    outputs: NDArray[np.int32],
-    positions: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    n_inputs, n_constants = len(inputs), len(constants)
-    cells = np.empty((n_inputs + n_constants + len(steps), _BLOCK_ROWS))
-    for i in range(n_constants):
-        cells[n_inputs + i, :] = constants[i]
-    for low in range(0, inputs.shape[1], _BLOCK_ROWS):
-        n = min(_BLOCK_ROWS, inputs.shape[1] - low)
-        for i in range(n_inputs):
-            for r in range(n):
-                cells[i, r] = inputs[i, low + r]
-        for s in range(len(steps)):
-            target = cells[n_inputs + n_constants + s]
-            _step(steps[s, 0], cells[steps[s, 1]], cells[steps[s, 2]], target, n)
-        for e in range(len(outputs)):
-            found = cells[outputs[e]]
-            for r in range(n):
-                out[low + r, positions[e]] = found[r]
-
-
-@compiled
-def _step(
-    operation: int,
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-    out: NDArray[np.float64],
-    n: int,
-) -> None:
-    if operation == _ADD:
-        for r in range(n):
-            out[r] = left[r] + right[r]
-    elif operation == _SUBTRACT:
-        for r in range(n):
-            out[r] = left[r] - right[r]
-    elif operation == _MULTIPLY:
-        for r in range(n):
-            out[r] = left[r] * right[r]
-    elif operation == _DIVIDE:
-        # Not by `/`, which raises where polars gives infinity.
-        np.divide(left[:n], right[:n], out[:n])
-    elif operation == _FILL:
-        for r in range(n):
-            out[r] = right[r] if np.isnan(left[r]) else left[r]
-    elif operation == _NEGATE:
-        for r in range(n):
-            out[r] = -left[r]
-    else:
-        for r in range(n):
-            out[r] = abs(left[r])

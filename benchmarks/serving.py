@@ -249,7 +249,7 @@ class Bench:
                         codes[str(error)[:80]] += 1
                 channel.close()
 
-            asking = [threading.Thread(target=ask) for _ in range(3)]
+            asking = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
             for thread in asking:
                 thread.start()
             memory = server.rss_mb()

@@ -28,7 +28,7 @@ from recsys.features.sessions import Visitors
 from recsys.features.vocabulary import Aggregate
 
 #: Changes whenever a fold or the layout of a state does.
-FORMAT: Final = 1
+FORMAT: Final = 2
 _FACTS: Final = "state.json"
 _ARRAYS: Final = "state.npz"
 

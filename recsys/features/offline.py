@@ -379,7 +379,9 @@ class _Walk:
         self._cells = Cells(aggregate, n_slots)
         self.wanted = type_mask(aggregate.of, reader.types)
         windowed = aggregate.window_s is not None
-        self._pairs = PairTable(windowed=windowed) if aggregate.fold == "distinct" else None
+        self._pairs: PairTable | None = None
+        if aggregate.fold == "distinct":
+            self._pairs = PairTable(windowed=windowed, narrow=True)  # a key is a cell
         self.out = np.empty(n_readers)
 
     def through(self, piece: Piece, keyed: KeyedRows, reads: Asked) -> None:

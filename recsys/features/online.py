@@ -96,6 +96,9 @@ class OnlineState:
             self._add(log.actions.in_memory(start, start + _BULK_EVENTS))
         for state in self._keys.values():
             state.compact()
+        if self._keeps_sessions and len(log.actions):
+            _, kept = self._tracker.ended(int(log.actions.visible[-1]))
+            self._keep_sessions(kept)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""
@@ -169,7 +172,8 @@ class OnlineState:
         """
         state = self._keys[aggregate.by]
         owners = slates.users if aggregate.by == "user" else self._sessions(slates)
-        found = state.rings(aggregate).read(owners.astype(np.int32, copy=False), slates.as_of)
+        rows = owners.astype(np.int32, copy=False)
+        found = state.rings(aggregate).read(rows, slates.as_of, aggregate.n)
         versions, ages = np.empty_like(found.items), np.empty_like(found.values)
         current = self.items.current
         describe(found.items, found.types, found.occurred, current, slates.as_of, versions, ages)
@@ -325,10 +329,13 @@ class OnlineState:
         """Forget sessions that are over."""
         ended, kept = self._tracker.ended(now)
         self._forget_visitors(ended)
+        self._keep_sessions(kept)
+        self._n_swept = len(self.visitors) - len(ended)
+
+    def _keep_sessions(self, numbers: NDArray[np.int32]) -> None:
         for state in self._keys.values():
             if state.key.request == "session":
-                state.keep_sessions(kept)
-        self._n_swept = len(self.visitors) - len(ended)
+                state.keep_sessions(numbers)
 
     def _clear_sessions(self, visitors: NDArray[np.int32]) -> None:
         for state in self._keys.values():

@@ -263,13 +263,23 @@ class Rings:
         slots, out = np.zeros(0, dtype=np.int32), no_items(0, self._n)
         self.stream(keyed, actions, wanted, ends=nothing, slots=slots, as_of=nothing, out=out)
 
-    def read(self, slots: NDArray[np.int32], as_of: NDArray[np.int64]) -> LastItems:
+    @property
+    def n(self) -> int:
+        """Items that are kept of each."""
+        return self._n
+
+    def read(self, slots: NDArray[np.int32], as_of: NDArray[np.int64], n: int) -> LastItems:
         """Read the rings of slots; -1: an empty one.
+
+        Args:
+            slots: int32 (n_requests,).
+            as_of: int64 (n_requests,).
+            n: How many items of each, at most as many as are kept.
 
         Returns:
             One row per slot.
         """
-        out = no_items(len(slots), self._n)
+        out = no_items(len(slots), n)
         _read_all(
             slots, as_of, self._step, self._windowed, self._offsets.rows, self._capacities.rows,
             self._counts.rows, self._ring, out,

@@ -85,15 +85,22 @@ class KeyState:
         return tables + cells + sum(rings.nbytes for rings in self._rings.values())
 
     def keep(self, aggregate: Aggregate) -> None:
-        """Keep an aggregate from now on; those that differ in name or reduction share a state."""
+        """Keep an aggregate; those that differ in name, reduction or n share a state.
+
+        Call it before events are added.
+        """
         shared = cell_key(aggregate)
         if aggregate.fold == "last_items":
-            self._rings.setdefault(shared, Rings(shared))
+            # The longest holds what shorter ones would.
+            held = self._rings.get(_ring_key(aggregate))
+            if held is None or held.n < aggregate.n:
+                self._rings[_ring_key(aggregate)] = Rings(shared)
             return
         self._shared[aggregate] = self._cells.setdefault(shared, Cells(shared))
         if aggregate.fold == "distinct":
             windowed = aggregate.window_s is not None
-            self._pairs.setdefault(shared, PairTable(windowed=windowed))
+            narrow = not self.key.combined
+            self._pairs.setdefault(shared, PairTable(windowed=windowed, narrow=narrow))
 
     def cells(self, aggregate: Aggregate) -> Cells:
         """Find the cells of a scalar aggregate.
@@ -109,7 +116,7 @@ class KeyState:
         Returns:
             The rings.
         """
-        return self._rings[cell_key(aggregate)]
+        return self._rings[_ring_key(aggregate)]
 
     def add(self, batch: Batch, sources: Sources) -> None:
         """Fold events in."""
@@ -250,3 +257,7 @@ class KeyState:
         if mask is None or (len(mask) != len(self._types.names) and of != (SESSION,)):
             mask = self._masks[of] = type_mask(of, self._types)
         return mask
+
+
+def _ring_key(aggregate: Aggregate) -> Aggregate:
+    return replace(cell_key(aggregate), n=0)

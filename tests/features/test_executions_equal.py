@@ -171,6 +171,7 @@ def test_an_id_is_known_from_the_first_event_on_that_names_it(found, request: Re
 
 HISTORIES = [
     last_items("history", ("click", "buy"), n=3),
+    last_items("longer", ("buy", "click"), n=7),
     last_items("window", "*", n=5, window_s=36.0),
     last_items("visit", ("*", "impression"), n=2, by="session"),
 ]

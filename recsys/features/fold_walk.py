@@ -5,8 +5,8 @@ both and its state is what was asked for, however long the log is. There are fou
 so that what windows need is no part of the others; the bucket of an instant is computed only
 when it changes: a division per event costs more than a count.
 
-Sorting events and reads by cell instead, so that one cell at a time is in the cache, was measured
-no faster before tens of millions of cells and needs a copy of both.
+Sorting events and reads by cell instead would keep one cell at a time in the cache, and needs a
+copy of both; it was not tried.
 """
 
 from __future__ import annotations

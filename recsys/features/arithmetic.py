@@ -22,16 +22,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.features.operations import (
+    ABSOLUTE,
+    ADD,
+    DIVIDE,
+    FILL,
+    MAX,
+    MEAN,
+    MIN,
+    MULTIPLY,
+    NEGATE,
+    SUBTRACT,
+    SUM,
+)
 from recsys.features.slates import Slates
 
-# What a step does, then the statistics of a list; the loops know them by these numbers.
-ADD: Final = 0
-SUBTRACT: Final = 1
-MULTIPLY: Final = 2
-DIVIDE: Final = 3
-FILL: Final = 4
-NEGATE: Final = 5
-ABSOLUTE: Final = 6
 _BINARY: Final = {
     "Plus": ADD,
     "Minus": SUBTRACT,
@@ -39,10 +44,6 @@ _BINARY: Final = {
     "TrueDivide": DIVIDE,
 }
 _UNARY: Final = {"Negate": NEGATE, "Abs": ABSOLUTE}
-MEAN: Final = 0
-MIN: Final = 1
-MAX: Final = 2
-SUM: Final = 3
 _STATISTICS: Final = {"Mean": MEAN, "Min": MIN, "Max": MAX, "Sum": SUM}
 
 #: Rows whose columns are laid side by side at a time.

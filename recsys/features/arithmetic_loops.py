@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.arithmetic import ADD, DIVIDE, FILL, MEAN, MIN, MULTIPLY, NEGATE, SUBTRACT, SUM
 from recsys.features.compiled import compiled
+from recsys.features.operations import ADD, DIVIDE, FILL, MEAN, MIN, MULTIPLY, NEGATE, SUBTRACT, SUM
 
 #: Rows that pass through all steps before the next ones are taken.
 _BLOCK_ROWS: Final = 128

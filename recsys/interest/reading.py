@@ -15,10 +15,6 @@ from recsys.interest.catalogue import VersionTable
 LIKED: Final = "text_interest_liked"
 SHOWN: Final = "text_interest_shown"
 
-#: Ages fall into buckets by powers of two seconds; the last one starts after 34 years.
-N_AGES: Final = 31
-N_TYPES: Final = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Past:

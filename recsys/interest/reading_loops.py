@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.compiled import compiled
-from recsys.interest.reading import N_AGES, N_TYPES
+from recsys.interest.buckets import N_AGES, N_TYPES
 
 
 @compiled

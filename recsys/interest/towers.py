@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from recsys.interest.reading import N_AGES, N_TYPES
+from recsys.interest.buckets import N_AGES, N_TYPES
 from recsys.interest.taste import TEXT_TRAITS, Taste
 
 _LOWEST = -1e4

@@ -26,7 +26,6 @@ from recsys.features.vocabulary import (
 from recsys.hookspecs import hookimpl
 from recsys.testing.contracts import PluginContract, check_plugin
 from recsys.testing.costs import Limits
-from recsys.testing.parts import ContractBrokenError
 from recsys.testing.random_log import random_log
 
 HOUR, DAY = 3_600.0, 86_400.0
@@ -100,13 +99,12 @@ class TestColumns(PluginContract):
     events = random_log(np.random.default_rng(9))
 
 
-def test_an_id_that_no_event_had_named_yet_is_caught() -> None:
-    """Training knows it from later; a server does not know it."""
+def test_an_id_that_no_event_had_named_yet_is_as_missing_in_training_as_on_a_server() -> None:
+    """Training could know it from later; then it would not be what a server sees."""
 
     @hookimpl
     def recsys_features():
         return [Feature(name="lot", expr=pl.col("item_id").hash(3) % 1000)]
 
     plugin = SimpleNamespace(__name__="lots", recsys_features=recsys_features)
-    with pytest.raises(ContractBrokenError, match=r"plugin lots, .*lot"):
-        check_plugin(plugin)
+    assert check_plugin(plugin).names == ("lot",)

@@ -131,20 +131,23 @@ def make_layout(
         else:
             kinds["requests" if feature.per_request else "derived"].append(column)
 
-    def read_by(*names: str) -> tuple[Aggregate, ...]:
-        roots = {root for name in names for column in kinds[name] for root in column.roots}
-        return tuple(a for name, a in aggregates.items() if name in roots)
-
     return Layout(
         n_columns=len(features),
-        aggregates=read_by("arithmetic", "derived"),
-        request_aggregates=read_by("requests"),
+        aggregates=_read_by([*kinds["arithmetic"], *kinds["derived"]], aggregates),
+        request_aggregates=_read_by(kinds["requests"], aggregates),
         arithmetic=tuple(kinds["arithmetic"]),
         program=arithmetic.program(),
         by_version=tuple(kinds["by_version"]),
         derived=tuple(kinds["derived"]),
         per_request=tuple(kinds["requests"]),
     )
+
+
+def _read_by(
+    columns: Sequence[Column], aggregates: Mapping[str, Aggregate]
+) -> tuple[Aggregate, ...]:
+    roots = {root for column in columns for root in column.roots}
+    return tuple(a for name, a in aggregates.items() if name in roots)
 
 
 def _column(position: int, feature: Feature, owner: str) -> Column:

@@ -27,7 +27,8 @@ from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources, event_owners, event_pairs
 from recsys.features.reading import BatchMemo, age_s, type_mask
-from recsys.features.rings import LastItems, Rings, no_items
+from recsys.features.ring_loops import LastItems, no_items
+from recsys.features.rings import Rings
 from recsys.features.sessions import AskingVisitors, SessionTracker
 from recsys.features.slates import Slates
 from recsys.features.versions import VersionTimeline

@@ -21,7 +21,7 @@ from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources, request_owners
 from recsys.features.reading import BatchMemo
-from recsys.features.rings import describe
+from recsys.features.ring_loops import describe
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
 from recsys.features.state import Batch, KeyState

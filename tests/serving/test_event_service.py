@@ -268,10 +268,11 @@ def test_a_group_waits_for_callers_who_have_begun_and_for_nobody_else():
         client.write_events([InteractionEvent("alone", 0, "u", "i", "click")])
         assert time.monotonic() - begun < 0.9
         slow = event_pb2_grpc.EventServiceStub(channel).WriteEvents.future(later(), timeout=10)
-        time.sleep(0.05)
+        time.sleep(0.25)  # it has begun
         with ThreadPoolExecutor(1) as pool:
             event = InteractionEvent("meanwhile", 0, "u", "i", "click")
             quick = pool.submit(client.write_events, [event])
+            time.sleep(0.25)  # and waits for the other, well within the second
             may_write.set()
             assert quick.result().accepted == 1
         assert slow.result().accepted == 1

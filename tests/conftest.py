@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 # As the command line does, before torch and LightGBM are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every core has a process of its own already; small matrices gain nothing by more threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from recsys.bundle.store import BundleStore
 from recsys.cli.workspace import make_workspace
@@ -24,6 +29,13 @@ from recsys.training.train import train
 from recsys.workspace import Workspace, open_workspace
 
 RANKLENS = Path(__file__).parent.parent / "data" / "ranklens" / "events.jsonl.gz"
+
+
+@pytest.fixture(autouse=True)
+def usual_logging() -> Iterator[None]:
+    """Commands that run in this process say where logs go; the next test starts anew."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,11 @@ def _root(
         help="Print the version.",
     ),
 ) -> None:
+    import structlog
+
     del version
+    # Results have standard output for themselves: what `--json` prints must stay JSON.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def app(arguments: Sequence[str] | None = None) -> None:

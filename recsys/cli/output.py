@@ -86,14 +86,11 @@ class ProgressLines:
 
 @contextmanager
 def progress_lines() -> Iterator[ProgressLines]:
-    """Show progress on standard error while a block runs; logs go there too.
+    """Show progress on standard error while a block runs.
 
     Yields:
         What reports progress.
     """
-    import structlog
-
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +13,12 @@ from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 if TYPE_CHECKING:
     from recsys.events.importing import ImportReport
     from recsys.workspace import Workspace
+
+_YEAR_1971_US: Final = 365 * 86_400_000_000
+_WRONG_UNIT: Final = (
+    "all of it is from 1970: were seconds or milliseconds written where microseconds are expected? "
+    "Windows and sessions mean nothing then; remove the log and import again"
+)
 
 cli = typer.Typer(help="The behaviour log: import, merge, look.", no_args_is_help=True)
 
@@ -36,7 +43,7 @@ def import_files(
         print_json(report)
     else:
         print_import(report)
-    if report.broken:
+    if report.broken or (report.rejected and not report.n_read):
         raise typer.Exit(1)
 
 
@@ -74,15 +81,19 @@ def print_import(report: ImportReport) -> None:
         for kind, found in report.kinds.items()
     ]
     print_table("Imported", ("table", "read", "new", "known already"), rows)
+    if report.first_at is not None and report.last_at is not None:
+        typer.echo(f"from {_shown_instant(report.first_at)} to {_shown_instant(report.last_at)}")
+        if report.last_at < _YEAR_1971_US:
+            typer.echo(_WRONG_UNIT, err=True)
     for reason, n_records in report.left_out.most_common():
         typer.echo(f"left out {n_records:,}: {reason}")
     if report.passed_over:
         names = ", ".join(path.name for path in report.passed_over)
         typer.echo(f"passed over, of another format: {names}")
     for reason, n_records in report.rejected.most_common():
-        typer.echo(f"rejected {n_records:,}: {reason}")
+        typer.echo(f"rejected {n_records:,}: {reason} (first: {report.examples[reason]})")
     if report.rejects:
-        typer.echo(f"rejected records are in {report.rejects}")
+        typer.echo(f"rejected records are in {report.rejects}; docs/log.md says what a record is")
     for path, reason in report.broken.items():
         typer.echo(f"broken off: {path}: {reason}")
 
@@ -152,9 +163,10 @@ def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
     if as_json:
         print_json(found)
         return
-    rows = [
-        [key.replace("_", " "), _shown(value)] for key, value in msgspec.to_builtins(found).items()
-    ]
+    values = msgspec.to_builtins(found)
+    for name in ("first_at", "last_at"):
+        values[name] = "-" if values[name] is None else _shown_instant(values[name])
+    rows = [[key.replace("_", " "), _shown(value)] for key, value in values.items()]
     print_table("Log", ("what", "found"), rows)
 
 
@@ -164,3 +176,7 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "-"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _shown_instant(instant_us: int) -> str:
+    return datetime.fromtimestamp(instant_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: Fields of an event that may be whole numbers in a file.
+_IDS: Final = frozenset({"item_id", "item_ids", "user_id", "impression_id", "session_id"})
 
 
 class _Item(msgspec.Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -73,6 +75,7 @@ class _VisibleRecord(_Record, gc=False, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(_Record).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_visible_record = msgspec.json.Decoder(_VisibleRecord).decode
 
 
@@ -88,13 +91,21 @@ def encode_event(event: Event) -> bytes:
 def decode_event(line: bytes) -> Event:
     """Read one line of the project's own format; its values are left to `check_event`.
 
+    Ids may be whole numbers; they become text.
+
     Returns:
         The event; an impression without an id of its own has its event id.
 
     Raises:
         EventError: It is not JSON, or a field is unknown, missing or of another type.
     """
-    return _event_of(decode_line(_decode_record, line))
+    try:
+        return _event_of(decode_line(_decode_record, line))
+    except EventError as error:
+        # Only here, so that lines whose ids are texts pay nothing for the others.
+        if error.field.partition(".")[2].partition("[")[0] not in _IDS:
+            raise
+    return event_of_record(_with_text_ids(decode_line(_decode_object, line)))
 
 
 def encode_visible_event(visible: VisibleEvent) -> bytes:
@@ -124,6 +135,9 @@ def decode_visible_event(line: bytes) -> VisibleEvent:
 def event_of_record(record: dict[str, Any]) -> Event:
     """Read a record that is already an object of Python, as `decode_event` reads its text.
 
+    Args:
+        record: Names and values; ids are texts.
+
     Returns:
         The event.
 
@@ -134,6 +148,20 @@ def event_of_record(record: dict[str, Any]) -> Event:
         return _event_of(msgspec.convert(record, _Record))
     except msgspec.ValidationError as error:
         raise EventError(**_problem(error)) from error
+
+
+def _with_text_ids(record: dict[str, Any]) -> dict[str, Any]:
+    found = dict(record)
+    for kind, event in record.items():
+        if isinstance(event, dict):
+            found[kind] = {name: _text_id(name, value) for name, value in event.items()}
+    return found
+
+
+def _text_id(name: str, value: object) -> object:
+    if name == "item_ids" and isinstance(value, list):
+        return [_text_id("item_id", element) for element in value]
+    return str(value) if name in _IDS and type(value) is int else value
 
 
 def decode_line(decode: Callable[[bytes], T], line: bytes) -> T:

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
+import polars as pl
 import pyarrow as pa
 import zstandard
 
@@ -72,7 +73,10 @@ class ImportReport:
 
     Args:
         kinds: Counts by table.
+        first_at: Earliest `occurred_at` of the good records, in microseconds; None: no such.
+        last_at: Latest.
         rejected: Number of records by reason.
+        examples: The first record of each reason: file, line and field.
         left_out: Number of good records that are no events by the rules of their format, by reason.
         passed_over: Files of folders that are not of the format of the others.
         broken: Why a file could not be read to its end, by file; what came before was imported.
@@ -82,7 +86,10 @@ class ImportReport:
     kinds: dict[Kind, KindCount] = field(
         default_factory=lambda: {kind: KindCount() for kind in KINDS}
     )
+    first_at: int | None = None
+    last_at: int | None = None
     rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     passed_over: list[Path] = field(default_factory=list)
     broken: dict[Path, str] = field(default_factory=dict)
@@ -96,6 +103,23 @@ class ImportReport:
             All reasons together.
         """
         return self.rejected.total()
+
+    @property
+    def n_read(self) -> int:
+        """Count the good records.
+
+        Returns:
+            All tables together.
+        """
+        return sum(found.read for found in self.kinds.values())
+
+    def add_instants(self, occurred_at: pl.Series) -> None:
+        """Widen the span of time to a batch's instants, in microseconds."""
+        if occurred_at.is_empty():
+            return
+        first, last = cast(int, occurred_at.min()), cast(int, occurred_at.max())
+        self.first_at = first if self.first_at is None else min(self.first_at, first)
+        self.last_at = last if self.last_at is None else max(self.last_at, last)
 
 
 def import_events(
@@ -191,6 +215,7 @@ class _Import:
         for kind, frame in frames.items():
             self.report.kinds[kind].read += frame.height
             self.report.kinds[kind].new += new[kind]
+            self.report.add_instants(frame["occurred_at"])
         self._batch = FrameBuilder()
         self._n_bytes = 0
 
@@ -216,7 +241,10 @@ class _Import:
             raise ImportStoppedError(path, record.number, str(error))
         self._rejects.add(path, record, str(error))
         known = error.reason in self.report.rejected or len(self.report.rejected) < _MAX_REASONS
-        self.report.rejected[error.reason if known else _OTHER_REASONS] += 1
+        reason = error.reason if known else _OTHER_REASONS
+        self.report.rejected[reason] += 1
+        where = f"{path.name}, line {record.number}"
+        self.report.examples.setdefault(reason, f"{where}: {error.field}" if error.field else where)
 
     def _break_off(self, path: Path, number: int, error: Exception) -> None:
         reason = f"after {number} records: {_break_reason(error)}"

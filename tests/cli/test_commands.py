@@ -120,6 +120,27 @@ def test_events_are_imported_counted_and_merged(run, folder, tmp_path) -> None:
     run("events", "merge", "-w", folder)
 
 
+def test_an_import_says_from_when_events_are_and_what_was_wrong_first(run, tmp_path) -> None:
+    folder, path = str(tmp_path / "w"), tmp_path / "events.jsonl"
+    run("init", "-w", folder)
+    line = (
+        '{"event_id": "e", "occurred_at": %s, "interaction": {"user_id": 7, %s, "type": "click"}}'
+    )
+    path.write_text(line % ("1750000000", '"item_id": 1') + "\n" + line % ("1", '"item": 1'))
+    result = CliRunner().invoke(cli, ["events", "import", str(path), "-w", folder])
+    assert "from 1970-01-01 00:29:10 UTC to" in result.stdout
+    assert "seconds or milliseconds" in result.stderr
+    assert "unknown field `item` (first: events.jsonl, line 2: interaction)" in result.stdout
+    assert "1970-01-01 00:29:10 UTC" in run("events", "stats", "-w", folder)
+
+
+def test_an_import_of_nothing_but_bad_records_fails(run, tmp_path) -> None:
+    folder, path = str(tmp_path / "w"), tmp_path / "events.csv"
+    run("init", "-w", folder)
+    path.write_text("user,item,time\nu,i,3\n")
+    assert "rejected 2: is not JSON" in run("events", "import", str(path), "-w", folder, status=1)
+
+
 def test_features_verify_finds_no_skew(run, folder) -> None:
     assert "0 mismatches" in run("features", "verify", "-w", folder, "--requests", "40")
 

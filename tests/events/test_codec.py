@@ -118,6 +118,11 @@ def test_the_names_are_those_of_the_message() -> None:
     )
 
 
+def test_whole_numbers_as_ids_become_text() -> None:
+    line = b'{"event_id":"e1","occurred_at":5,"impression":{"user_id":7,"item_ids":[1,"b",-2]}}'
+    assert decode_event(line) == ImpressionEvent("e1", 5, "7", ["1", "b", "-2"], "e1")
+
+
 def test_an_impression_without_an_id_takes_that_of_its_event() -> None:
     event = decode_event(b'{"event_id":"e1","occurred_at":5,"impression":{"item_ids":["a","b"]}}')
     assert event == ImpressionEvent("e1", 5, "", ["a", "b"], "e1")
@@ -133,7 +138,7 @@ def test_an_impression_without_an_id_takes_that_of_its_event() -> None:
         (b'{"event_id":"e","occurred_at":1}', "", "exactly one"),
         (b'{"event_id":"e","occurred_at":1,"item":{},"user":{}}', "", "exactly one"),
         (b'{"event_id":"e","occurred_at":1,"item":{"id":"i"}}', "item", "unknown field"),
-        (b'{"event_id":"e","occurred_at":1,"item":{"item_id":3}}', "item.item_id", "str"),
+        (b'{"event_id":"e","occurred_at":1,"item":{"item_id":3.5}}', "item.item_id", "str"),
         (b'{"event_id":"e","occurred_at":1.5,"item":{"item_id":"i"}}', "occurred_at", "float"),
         (b'{"event_id":"e","occurred_at":"now","item":{"item_id":"i"}}', "occurred_at", "RFC"),
         (

@@ -136,6 +136,9 @@ def test_bad_records_are_set_aside_with_line_and_reason(tmp_path: Path) -> None:
     report = _run(tmp_path, file)
     assert report.n_rejected == len(bad)
     assert report.rejected["is not JSON"] == 2
+    assert report.examples["is not JSON"] == "events.jsonl, line 2"
+    assert report.examples["is empty; expected an id"] == "events.jsonl, line 4: event_id"
+    assert (report.first_at, report.last_at) == (EVENTS[0].occurred_at, EVENTS[3].occurred_at)
     assert report.rejects == tmp_path / "rejects.jsonl"
     rejected = [json.loads(line) for line in report.rejects.read_bytes().splitlines()]
     assert [line["line"] for line in rejected] == list(range(2, 2 + len(bad)))

@@ -10,6 +10,7 @@ import typer
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
+    from recsys.evaluation.worth import Worth
     from recsys.testing.costs import Limits
     from recsys.testing.examine import Examiner
     from recsys.workspace import Workspace
@@ -84,7 +85,8 @@ def new(
     for path in files:
         typer.echo(f"wrote {path}")
     test = next(path for path in files if path.parent.name == "tests")
-    typer.echo(f"Next: edit it, then `recsys plugins check {name}` and `pytest {test}`")
+    where = "" if workspace == Path() else f" -w {workspace}"
+    typer.echo(f"Next: edit it, then `recsys plugins check {name}{where}` and `pytest {test}`")
 
 
 @cli.command()
@@ -117,6 +119,56 @@ def check(
         print_table(f"Plugin {name}", ("part", "log", "", "found"), rows)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
+
+
+@cli.command()
+def worth(
+    name: Annotated[str, typer.Argument(help="A plugin with columns on this log.")],
+    workspace: WorkspaceOption = Path(),
+    rounds: Annotated[
+        int, typer.Option(help="Average as many pairs of rankers, each with another seed.", min=1)
+    ] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the ranker with and without a plugin; says what its columns add, and how sure that is.
+
+    Measured on the validation slice, so that it may be asked as often as ideas come. Feature models
+    are those of the active bundle; nothing is published.
+    """
+    from recsys.cli.output import print_json, progress_lines
+    from recsys.evaluation.worth import plugin_worth
+    from recsys.events.snapshot import read_snapshot
+
+    opened = open_folder(workspace)
+    snapshot = read_snapshot(opened.log_config)
+    with progress_lines() as progress:
+        found = plugin_worth(opened, snapshot, name, rounds=rounds, progress=progress)
+    if as_json:
+        print_json(found)
+    else:
+        _print_worth(found)
+
+
+def _print_worth(worth: Worth) -> None:
+    from recsys.cli.output import print_table, results
+
+    shown = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
+    rows = []
+    for metric, title in shown.items():
+        mean, low, high = worth.difference[metric]
+        values = [f"{worth.rankings[side][metric]:.4f}" for side in ("without", "with")]
+        rows.append([title, *values, f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"])
+    lists = f"{worth.n_measured:,} lists of the validation slice"
+    headings = ("metric", "without", "with", "with - without, 95 % interval")
+    print_table(f"Ranker with and without plugin {worth.plugin}, {lists}", headings, rows)
+    uses = [
+        [use.feature, f"{use.gain:.1%}", f"{use.place} of {worth.n_columns}"]
+        for use in worth.columns
+    ]
+    print_table("Its columns in the ranker", ("column", "share of the gain", "place"), uses)
+    _, low, high = worth.difference["ndcg@10"]
+    verdict = "more than chance" if low > 0 else "less than nothing" if high < 0 else "not shown"
+    results.print(f"worth in nDCG@10: {verdict}")
 
 
 def _examiner(workspace: Workspace, name: str, limits: Limits) -> Examiner:

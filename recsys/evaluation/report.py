@@ -16,7 +16,7 @@ from recsys.evaluation.leaks import Suspicion, find_leaks
 from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
-from recsys.evaluation.tables import Differences, Measured, Table
+from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
 from recsys.events.snapshot import LogSnapshot
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset, make_dataset
@@ -128,8 +128,9 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     Returns:
         The evaluation.
     """
-    whole = Measured(subject.baselines)
-    segments = {name: Measured(subject.baselines) for name in TITLES}
+    others = (POPULARITY, *subject.baselines)
+    whole = Measured(others)
+    segments = {name: Measured(others) for name in TITLES}
     sampled = subject.dataset.labelled.sampled
     places = FirstPlaces(subject.dataset.reader, subject.scorer.contents.models)
     n_done = 0

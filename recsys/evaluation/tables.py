@@ -43,11 +43,15 @@ class Measured:
     """Collects the metrics of one segment.
 
     Args:
-        baselines: Rankings, beside popularity, that all others are compared with.
+        others: Rankings that all others are compared with as well.
+        reference: The ranking that all others are compared with first.
     """
 
-    def __init__(self, baselines: Iterable[str] = ()) -> None:
-        self._references = (POPULARITY, *baselines)
+    def __init__(
+        self, others: Iterable[str] = (POPULARITY,), *, reference: str = REFERENCE
+    ) -> None:
+        self._reference = reference
+        self._others = tuple(others)
         self._found: dict[str, list[RankingMetrics]] = defaultdict(list)
         self._users: list[NDArray[np.int64]] = []
         self._visits: dict[str, int] = {}
@@ -75,7 +79,7 @@ class Measured:
             scores = {name: values[rows] for name, values in scores.items()}
         for name, values in scores.items():
             self._found[name].append(measure(values, grades, sizes))
-        impressions = self._found[REFERENCE][-1].impressions
+        impressions = self._found[self._reference][-1].impressions
         self._users.append(self._visitors(test.slates, impressions))
 
     def table(self, rng: np.random.Generator) -> Table:
@@ -91,15 +95,18 @@ class Measured:
         users = np.concatenate([np.zeros(0, dtype=np.int64), *self._users])
         if not len(users):
             return Table()
+        if (users == users[0]).all():
+            # Of one user nothing but lists can be resampled; with the user all resamples are one.
+            users = np.arange(len(users))
         return Table(
             n_measured=len(users),
             rankings={
                 name: {metric: float(found.mean()) for metric, found in metrics.items()}
                 for name, metrics in values.items()
             },
-            differences=_differences(values, REFERENCE, users, rng),
+            differences=_differences(values, self._reference, users, rng),
             differences_to={
-                other: _differences(values, other, users, rng) for other in self._references
+                other: _differences(values, other, users, rng) for other in self._others
             },
         )
 

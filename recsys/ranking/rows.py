@@ -52,6 +52,18 @@ class RankingRows:
         newer = (self.matrix[row:], self.grades[row:], self.group_sizes[group:])
         return RankingRows(*older, self.feature_names), RankingRows(*newer, self.feature_names)
 
+    def only(self, names: tuple[str, ...]) -> RankingRows:
+        """Keep some of the columns.
+
+        Args:
+            names: Which, in their new order.
+
+        Returns:
+            The same rows.
+        """
+        places = [self.feature_names.index(name) for name in names]
+        return RankingRows(self.matrix[:, places], self.grades, self.group_sizes, names)
+
 
 def check_rows(name: str, rows: RankingRows) -> None:
     """Check that shapes agree and that grades and group sizes can be learnt from.

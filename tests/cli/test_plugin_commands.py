@@ -79,3 +79,15 @@ def test_nothing_is_overwritten(folder, capsys) -> None:
         app(["plugins", "new", "warmth", "-w", str(folder)])
     assert "is there already; expected a new name" in capsys.readouterr().err
     assert not (folder / "plugins" / "warmth.py").exists()
+
+
+def test_the_worth_of_a_plugin_is_printed_with_its_interval(plain_workspace, monkeypatch) -> None:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+    text = run("plugins", "worth", "affinity", "-w", str(plain_workspace.folder))
+    assert "with - without, 95 % interval" in text
+    assert "share of the gain" in text
+    assert "worth in nDCG@10: more than chance" in text
+    found = json.loads(
+        run("plugins", "worth", "affinity", "-w", str(plain_workspace.folder), "--json")
+    )
+    assert found["difference"]["ndcg@10"][1] > 0

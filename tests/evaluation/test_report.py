@@ -116,16 +116,18 @@ def test_lists_of_people_without_an_id_are_resampled_by_visit_or_one_by_one() ->
     scores = np.random.default_rng(0).random(len(test.grades))
     nobody = np.full(len(test.slates), -1, dtype=np.int32)
     visits = tuple(f"visit {user}" for user in test.slates.users.tolist())
+    one = np.zeros(len(test.slates), dtype=np.int32)
     widths = []
-    for users, sessions in ((test.slates.users, ()), (nobody, visits), (nobody, ())):
+    for users, sessions in ((test.slates.users, ()), (nobody, visits), (nobody, ()), (one, ())):
         slates = replace(test.slates, users=users, sessions=sessions)
         measured = Measured()
         measured.add(replace(test, slates=slates), {"without_text": scores, "click_rate": -scores})
         _, low, high = measured.table(np.random.default_rng(1)).differences["click_rate"]["auc"]
         widths.append(high - low)
-    named, by_visit, one_by_one = widths
+    named, by_visit, one_by_one, of_one_user = widths
     assert by_visit == pytest.approx(named, rel=0.2)
     assert one_by_one > 0
+    assert of_one_user == pytest.approx(one_by_one, rel=0.2)
 
 
 def test_all_of_a_log_may_be_new(tmp_path: Path) -> None:

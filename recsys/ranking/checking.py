@@ -1,13 +1,16 @@
 """Compiled trees are used only where they were seen to give LightGBM's own scores.
 
-Before a forest serves, it and LightGBM score the same rows, made of what decides: values equal to
-thresholds and beside them, missing, infinite, huge and denormal ones, zeros, categories.
+Before a forest serves, it scores rows that LightGBM has scored, made of what decides: values equal
+to thresholds and beside them, missing, infinite, huge and denormal ones, zeros, categories. A saved
+model has such rows and LightGBM's scores beside it; without them, or where the scores differ,
+LightGBM itself is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import structlog
@@ -29,12 +32,25 @@ _Score: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 _log = structlog.get_logger()
 
 
-def compiled_score(text: str, reference: _Score) -> _Score:
+class Probe(NamedTuple):
+    """Rows that LightGBM has scored.
+
+    Args:
+        rows: float32 (n_rows, n_features)
+        scores: float64 (n_rows,)
+    """
+
+    rows: NDArray[np.float32]
+    scores: NDArray[np.float64]
+
+
+def compiled_score(text: str, reference: _Score, probe: Probe | None = None) -> _Score:
     """Compile a model, and see that it scores as LightGBM does.
 
     Args:
         text: The model in LightGBM's text.
         reference: LightGBM's own predictor.
+        probe: What it gave before; None: it is asked now.
 
     Returns:
         A predictor with the scores of the reference: compiled; or, with a line in the log that says
@@ -47,11 +63,59 @@ def compiled_score(text: str, reference: _Score) -> _Score:
     try:
         forest = parse_forest(text)
         fast = CompiledForest(forest).score
-        _check_equal(fast, reference, forest)
+        if probe is None or not _agrees(fast, probe):
+            _check_equal(fast, reference, forest)
     except (RankingError, NumbaError, OSError) as error:
         _log.warning("ranker_not_compiled", cause=str(error), used="LightGBM's own predictor")
         return reference
     return fast
+
+
+def probe_of(text: str, reference: _Score) -> Probe | None:
+    """Let LightGBM score rows for those who load the model later.
+
+    Args:
+        text: The model in LightGBM's text.
+        reference: LightGBM's own predictor.
+
+    Returns:
+        Rows and scores; None for a model that cannot be compiled.
+    """
+    try:
+        rows = probing_rows(parse_forest(text), np.random.default_rng(0))
+    except RankingError:
+        return None
+    return Probe(rows, reference(rows))
+
+
+def save_probe(model: Path, probe: Probe | None) -> None:
+    """Write a probe, where there is one, beside the model that it is of."""
+    if probe is not None:
+        np.save(_beside(model), np.column_stack([probe.rows.astype(np.float64), probe.scores]))
+
+
+def load_probe(model: Path) -> Probe | None:
+    """Read the probe beside a model.
+
+    Returns:
+        None where there is none that can be read: it saves time, and is not needed.
+    """
+    try:
+        table = np.load(_beside(model), allow_pickle=False)
+        return Probe(table[:, :-1].astype(np.float32), table[:, -1].astype(np.float64))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _beside(model: Path) -> Path:
+    return model.with_suffix(".probe.npy")
+
+
+def _agrees(fast: _Score, probe: Probe) -> bool:
+    try:
+        return len(probe.scores) > 0 and bool((fast(probe.rows) == probe.scores).all())
+    except RankingError:
+        return False  # rows of another model
 
 
 def _check_equal(fast: _Score, reference: _Score, forest: Forest) -> None:

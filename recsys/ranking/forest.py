@@ -128,6 +128,16 @@ def parse_forest(text: str) -> Forest:
     return forest
 
 
+def feature_names_of(text: str) -> list[str]:
+    """Read the columns that a model in LightGBM's text was trained on.
+
+    Returns:
+        Their names as LightGBM holds them, in order.
+    """
+    head = text.partition("\nTree=")[0]
+    return _fields(head).get("feature_names", "").split(" ")
+
+
 def _fields(block: str) -> dict[str, str]:
     pairs = (line.partition("=") for line in block.split("\n"))
     return {name: value for name, equals, value in pairs if equals}

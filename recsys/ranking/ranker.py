@@ -2,22 +2,30 @@
 
 Scores come from the trees compiled for this machine (`recsys.ranking.compiled`), which give what
 LightGBM gives, to the last bit; where they do not, LightGBM's own predictor scores. Explanations
-are LightGBM's.
+are LightGBM's. The library is imported when it is first needed: a server that only scores starts
+without it, and without the hundred megabytes that it brings along.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import BundleError, RankingError
-from recsys.ranking.checking import compiled_score
+from recsys.ranking.checking import compiled_score, load_probe, probe_of, save_probe
+from recsys.ranking.forest import feature_names_of
 from recsys.ranking.rows import without_infinities
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+    from recsys.ranking.checking import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +51,25 @@ class Ranker:
             kills the process.
         feature_names: Columns that it was trained on, in order.
         validation_ndcg: nDCG@10 on the validation slice; None when there was none, or not known.
+        probe: What LightGBM gave; None: it is asked now.
     """
 
     def __init__(
-        self, model_text: str, feature_names: tuple[str, ...], validation_ndcg: float | None = None
+        self,
+        model_text: str,
+        feature_names: tuple[str, ...],
+        validation_ndcg: float | None = None,
+        *,
+        probe: Probe | None = None,
     ) -> None:
         self.feature_names = feature_names
         self.validation_ndcg = validation_ndcg
         self._text = model_text
-        self._booster = lgb.Booster(model_str=model_text)
-        self._score = compiled_score(model_text, self._raw_scores)
+        self._loading = threading.Lock()
+        self._parsed: lgb.Booster | None = None
+        self._score = compiled_score(model_text, self._raw_scores, probe)
+        if self._score == self._raw_scores:
+            self._booster()  # a text that LightGBM refuses is refused now
 
     @classmethod
     def load(cls, path: Path, feature_names: tuple[str, ...]) -> Ranker:
@@ -75,10 +92,10 @@ class Ranker:
                 path, f"unreadable ({error})", "a ranker in LightGBM's text"
             ) from error
         try:
-            ranker = cls(text, feature_names)
-        except lgb.basic.LightGBMError as error:
+            ranker = cls(text, feature_names, probe=load_probe(path))
+        except RankingError as error:
             raise BundleError(path, f"refused ({error})", "a ranker in LightGBM's text") from error
-        found, expected = ranker._booster.feature_name(), booster_names(feature_names)
+        found, expected = feature_names_of(text), booster_names(feature_names)
         if len(found) != len(expected):
             raise BundleError(path, f"{len(found)} features", f"{len(expected)}")
         for position, (one, other) in enumerate(zip(found, expected, strict=True)):
@@ -87,13 +104,17 @@ class Ranker:
         return ranker
 
     def save(self, path: Path) -> None:
-        """Write LightGBM's text form; a loaded copy gives the same scores to the last bit."""
+        """Write LightGBM's text form; a loaded copy gives the same scores to the last bit.
+
+        Beside it goes what LightGBM scored, for those who load it to compare with.
+        """
         path.write_text(self._text, encoding="utf-8")
+        save_probe(path, probe_of(self._text, self._raw_scores))
 
     @property
     def n_trees(self) -> int:
         """Count the trees."""
-        return int(self._booster.num_trees())
+        return int(self._booster().num_trees())
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score every row on its own.
@@ -137,7 +158,9 @@ class Ranker:
         self._check_shape(matrix)
         if len(matrix) == 0:
             return np.empty((0, len(self.feature_names))), np.empty(0)
-        found = self._booster.predict(without_infinities(matrix), num_threads=1, pred_contrib=True)
+        found = self._booster().predict(
+            without_infinities(matrix), num_threads=1, pred_contrib=True
+        )
         parts = np.asarray(found, dtype=np.float64)
         return parts[:, :-1], parts[:, -1]
 
@@ -147,8 +170,8 @@ class Ranker:
         Returns:
             One per feature, largest gain first.
         """
-        gains = self._booster.feature_importance("gain")
-        splits = self._booster.feature_importance("split")
+        gains = self._booster().feature_importance("gain")
+        splits = self._booster().feature_importance("split")
         table = [
             FeatureImportance(name, float(gain), int(n_splits))
             for name, gain, n_splits in zip(self.feature_names, gains, splits, strict=True)
@@ -156,8 +179,27 @@ class Ranker:
         return sorted(table, key=lambda row: (-row.gain, row.feature))
 
     def _raw_scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        found = self._booster.predict(matrix, num_threads=1, raw_score=True)
+        found = self._booster().predict(matrix, num_threads=1, raw_score=True)
         return np.asarray(found, dtype=np.float64)
+
+    def _booster(self) -> lgb.Booster:
+        """Let LightGBM read the model, once.
+
+        Returns:
+            What it made of it.
+
+        Raises:
+            RankingError: It refuses.
+        """
+        with self._loading:
+            if self._parsed is None:
+                import lightgbm as lgb
+
+                try:
+                    self._parsed = lgb.Booster(model_str=self._text)
+                except lgb.basic.LightGBMError as error:
+                    raise RankingError("ranker", str(error), "a model of LightGBM") from error
+            return self._parsed
 
     def _check_shape(self, matrix: NDArray[np.float32]) -> None:
         expected = len(self.feature_names)

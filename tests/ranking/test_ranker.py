@@ -177,6 +177,34 @@ def test_a_saved_ranker_gives_the_same_scores(ranker, tmp_path):
     assert loaded.importance()[0] == ranker.importance()[0]
 
 
+def test_a_saved_ranker_scores_without_lightgbm(ranker, tmp_path, monkeypatch):
+    ranker.save(tmp_path / "ranker.txt")
+    matrix = make_rows(11).matrix
+    expected = ranker.score(matrix)
+    monkeypatch.setattr(Ranker, "_booster", lambda _: pytest.fail("LightGBM was asked"))
+    loaded = Ranker.load(tmp_path / "ranker.txt", NAMES)
+    assert np.array_equal(loaded.score(matrix), expected)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "of another model", "other scores"])
+def test_lightgbm_is_asked_where_what_it_gave_is_not_known(ranker, tmp_path, monkeypatch, harm):
+    ranker.save(tmp_path / "ranker.txt")
+    probe = tmp_path / "ranker.probe.npy"
+    table = np.load(probe)
+    if harm == "gone":
+        probe.unlink()
+    elif harm == "cut":
+        probe.write_bytes(probe.read_bytes()[:90])
+    else:
+        np.save(probe, table[:, 1:] if harm == "of another model" else table + 1.0)
+    asked, booster = [], Ranker._booster
+    monkeypatch.setattr(Ranker, "_booster", lambda self: asked.append(1) or booster(self))
+    loaded = Ranker.load(tmp_path / "ranker.txt", NAMES)
+    assert asked
+    matrix = make_rows(11).matrix
+    assert np.array_equal(loaded.score(matrix), ranker.score(matrix))
+
+
 def test_a_ranker_of_other_columns_is_not_loaded(ranker, tmp_path):
     path = tmp_path / "ranker.txt"
     ranker.save(path)

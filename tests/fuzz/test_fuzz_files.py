@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from fuzz_inputs import mutated, n_inputs
 from recsys.bundle.store import BundleStore
 from recsys.config import LogConfig
 from recsys.errors import BundleError, LogError, RankingError, RecsysError, SpoolDamagedError
+from recsys.events.merge import merge_spool
 from recsys.events.snapshot import read_snapshot
 from recsys.events.spool import SpoolWriter, read_spool, spool_files
 from recsys.ranking.forest import parse_forest
@@ -72,6 +75,52 @@ def test_a_changed_log_is_refused_or_read_whole(plain_workspace, tmp_path):
         assert found.interactions.equals(whole.interactions), f"seed {seed}"
         assert found.impressions.equals(whole.impressions), f"seed {seed}"
         assert found.items.height == whole.items.height, f"seed {seed}"
+
+
+#: A merge that is killed when its rows are committed, and in the file's write-ahead log alone.
+KILLED_MERGE = """
+import os, sys
+from recsys.config import LogConfig
+from recsys.events import merge
+from recsys.events.warehouse import Warehouse
+Warehouse.checkpoint = lambda _: os._exit(9)
+merge.merge_spool(LogConfig(path=sys.argv[1]))
+"""
+
+
+def test_a_changed_write_ahead_log_hides_nothing(tmp_path):
+    folder = tmp_path / "as it was left"
+    config = LogConfig(path=str(folder / "log.duckdb"))
+    for first in (0, 60):
+        writer = SpoolWriter(folder / "log.duckdb.spool")
+        writer.append(events(120)[first : first + 60])
+        writer.close()
+        if not first:
+            merge_spool(config)
+    killed = subprocess.run([sys.executable, "-c", KILLED_MERGE, config.path], check=False)
+    assert killed.returncode == 9
+    original = (folder / "log.duckdb.wal").read_bytes()
+    n_refused = 0
+    for seed in range(n_inputs(12)):
+        rng = random.Random(f"wal/{seed}")
+        changed = mutated(original, rng) if seed % 2 else original[: rng.randrange(len(original))]
+        shutil.rmtree(tmp_path / "w", ignore_errors=True)
+        shutil.copytree(folder, tmp_path / "w")
+        (tmp_path / "w" / "log.duckdb.wal").write_bytes(changed)
+        found = LogConfig(path=str(tmp_path / "w" / "log.duckdb"))
+        try:
+            assert_holds(found, 120, seed)
+            merge_spool(found)
+        except LogError:
+            n_refused += 1
+            continue
+        assert_holds(found, 120, seed)
+    assert n_refused > 0
+
+
+def assert_holds(config, n, seed):
+    ids = read_snapshot(config).interactions["event_id"].to_list()
+    assert sorted(ids) == sorted(f"e{i}" for i in range(n)), f"seed {seed}"
 
 
 @pytest.fixture(scope="module")

@@ -268,7 +268,10 @@ class ServingConfig(Section):
     """The gRPC server."""
 
     workers: int = Field(default=1, ge=1, description="processes that share the port")
-
+    pin: bool = Field(
+        default=False,
+        description="each process keeps to one core; for machines where nothing else is busy",
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)
     clock: Literal["system", "log"] = Field(

@@ -282,8 +282,9 @@ class GroupCommit:
     def _apply(self, new: list[VisibleEvent]) -> None:
         try:
             for start in range(0, len(new), _APPLY_EVENTS):
+                if start:
+                    time.sleep(0)  # lets a request that waits for the state have its turn
                 self._switch.apply(new[start : start + _APPLY_EVENTS])
-                time.sleep(0)  # lets a request that waits for the state have its turn
         except Exception:
             self._unapplied |= {(type(v.event), v.event.event_id) for v in new}
             _log.error("durable events did not reach the online state", n_events=len(new))

@@ -27,6 +27,7 @@ from recsys.pipeline.feature_log import FeatureLog
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
+from recsys.serving.cores import free_core, keep_to
 from recsys.serving.event_service import EventService
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
@@ -264,6 +265,8 @@ def serve(workspace: Workspace, *, port: int | None = None, trace: bool = False)
         trace: Print the stages of a call a second.
     """
     log_to_stderr()
+    if workspace.config.serving.pin:
+        keep_to(free_core(()))
     run_until_signal(start_server(workspace, port=port, trace=trace))
 
 

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 from recsys.errors import RecsysError
+from recsys.serving.cores import keep_to
 from recsys.serving.workers import Assignment, Ready
 from recsys.workspace import open_workspace
 
@@ -28,6 +29,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assignment = Assignment(**json.loads(sys.stdin.readline()))
+    keep_to(assignment.core)
     threading.Thread(target=_stop_when_alone, name="starter", daemon=True).start()
     from recsys.serving.logs import log_to_stderr
     from recsys.serving.server import run_until_signal, start_server

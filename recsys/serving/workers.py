@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from recsys.errors import ServerError
+from recsys.serving.cores import free_core
 from recsys.serving.shared_metrics import forget_process, published_metrics
 from recsys.workspace import Workspace
 
@@ -42,12 +43,14 @@ class Assignment(NamedTuple):
         port: Shared with all others.
         anchor: Of the clock that all share; None: the worker makes one.
         trace: Whether it prints the stages of calls.
+        core: That it keeps to; None: any.
     """
 
     workspace: str
     port: int
     anchor: tuple[int, int] | None
     trace: bool = False
+    core: int | None = None
 
 
 class Ready(NamedTuple):
@@ -124,8 +127,7 @@ class _Workers:
         """
         address = ""
         for wanted in (1, n_workers):
-            new = [self._spawn() for _ in range(wanted - len(self._running))]
-            self._running += new
+            new = self._spawn_all(wanted - len(self._running))
             for worker in new:
                 ready = worker.wait_ready(stopping)
                 if ready is None and not stopping.is_set():
@@ -147,8 +149,7 @@ class _Workers:
             _tell("worker_ended", status=status, lived_s=round(lived_s, 1))
             worker.close()
         self._running = [worker for worker in self._running if worker not in dead]
-        new = [self._spawn() for _ in dead]
-        self._running += new
+        new = self._spawn_all(len(dead))
         if any(worker.wait_ready(stopping) is None for worker in new):
             self._not_before = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -184,10 +185,17 @@ class _Workers:
         for worker in self._running:
             worker.wait_ended(self._config.drain_s + _GRACE_S)
 
+    def _spawn_all(self, n_workers: int) -> list[_Worker]:
+        new = []
+        for _ in range(n_workers):
+            new.append(self._spawn())
+            self._running.append(new[-1])
+        return new
+
     def _spawn(self) -> _Worker:
-        return _Worker(
-            Assignment(str(self._workspace.folder), self._port, self._anchor, self._trace)
-        )
+        core = free_core(worker.core for worker in self._running) if self._config.pin else None
+        folder = str(self._workspace.folder)
+        return _Worker(Assignment(folder, self._port, self._anchor, self._trace, core))
 
 
 class _Worker:
@@ -195,6 +203,7 @@ class _Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.started_at = time.monotonic()
+        self.core = assignment.core
         self.is_ready = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "recsys.serving.worker"],

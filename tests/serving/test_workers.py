@@ -16,14 +16,20 @@ from pathlib import Path
 import grpc
 import pytest
 
+from recsys.events.erasure import ask_to_erase
 from recsys.events.merge import merge_spool
 from recsys.events.snapshot import read_snapshot
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
+from recsys.serving.cores import free_core
 from recsys.workspace import open_workspace
 
 COMMAND = [sys.executable, "-c", "from recsys.cli.main import app; app()"]
-ENVIRONMENT = {**os.environ, "RECSYS_PLUGINS__DISABLED": '["text_interest"]'}
+ENVIRONMENT = {
+    **os.environ,
+    "RECSYS_PLUGINS__DISABLED": '["text_interest"]',
+    "RECSYS_SERVING__PIN": "true",
+}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +140,43 @@ def test_a_click_of_one_worker_changes_the_list_of_the_other_within_a_second(ser
         took_s = eventually(lambda: other.rank("newcomer", candidates).scores != before, 1.0)
         assert took_s < 1.0
         assert other.rank("newcomer", candidates).item_ids[:4] == after.item_ids[:4]
+
+
+def test_a_user_is_forgotten_by_all_workers_within_a_second(served, world, workspace):
+    process, address = served
+    candidates = list(world.topic_of_item)
+    with clients_of_all(address, children(process)) as clients:
+        one, *_ = clients.values()
+        strangers = one.rank("nobody knows", candidates).scores
+        one.write_events(clicks("z", "zoe", liked(world, "space")[:4]))
+        for client in clients.values():
+            eventually(lambda c=client: c.rank("zoe", candidates).scores != strangers, 1.0)
+        ask_to_erase(workspace.log_config, ["zoe"], time.time_ns() // 1000)
+        began = time.monotonic()
+        for client in clients.values():
+            # Who is forgotten is ranked for as somebody who never came.
+            eventually(
+                lambda c=client: (
+                    c.rank("zoe", candidates).scores == c.rank("nobody knows", candidates).scores
+                ),
+                1.0,
+            )
+        assert time.monotonic() - began < 1.0
+
+
+def test_each_worker_keeps_to_a_core_of_its_own(served):
+    process, _ = served
+    found = [os.sched_getaffinity(pid) for pid in children(process)]
+    assert [len(cores) for cores in found] == [1, 1]
+    assert len(set.union(*found)) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_a_core_is_chosen_to_which_the_fewest_keep():
+    first, *others = sorted(os.sched_getaffinity(0))
+    assert free_core([]) == first
+    assert free_core([None, *others]) == first
+    if others:
+        assert free_core([first, None]) == others[0]
 
 
 def test_a_retry_that_comes_to_another_worker_is_a_duplicate(served, world, workspace):

@@ -1,0 +1,32 @@
+"""One core for each server process, where that is wanted.
+
+Threads of one process take turns at Python's lock hundreds of times in an answer's time. On one
+core a turn costs nothing, because nobody else runs meanwhile; on two the threads wake each other
+across cores, and an answer costs a fifth more. Other processes on the machine do not know which
+core is taken, so this is for machines that serve.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+
+def free_core(taken: Iterable[int | None]) -> int:
+    """Choose a core.
+
+    Args:
+        taken: Cores of other processes; None: of one that keeps to none.
+
+    Returns:
+        The first of those that this process may use to which the fewest keep.
+    """
+    n_taken = Counter(taken)
+    return min(sorted(os.sched_getaffinity(0)), key=lambda core: n_taken[core])
+
+
+def keep_to(core: int | None) -> None:
+    """Keep this process, with all its threads to come, to a core; None: to none."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})

@@ -1,4 +1,4 @@
-"""A DuckDB log of 1, 10 and 100 M events: read, encoded and asked, each size in its own process."""
+"""A DuckDB log of 1, 10 and 100 M events, backfilled: each size in its own process."""
 
 from __future__ import annotations
 
@@ -10,34 +10,50 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
-from feature_engine.made import N_ITEMS, N_USERS, SPAN_US, made_slates
-from recsys.config import LogConfig
-from recsys.events.pieces import read_pieces
-from recsys.events.snapshot import snapshot_of
+from feature_engine.made import N_ITEMS, N_USERS, SPAN_US
+from recsys.config import CONFIG_NAME
+from recsys.events.pieces import StoredLog
+from recsys.events.snapshot import LogSource, read_snapshot
 from recsys.events.warehouse import open_warehouse
-from recsys.features.actions import encode_log
-from recsys.features.offline import OfflineReader
-from recsys.features.slates import Slates
-from recsys.features.spilled import encode_pieces
-from recsys.features.vocabulary import Aggregate, count, since_last, total
+from recsys.features.store import Backfill
+from recsys.training.columns import backfill_columns
+from recsys.workspace import Workspace, open_workspace
 
-SCALED: list[Aggregate] = [
-    count("item_clicks", "click", by="item"),
-    count("item_clicks_1d", "click", by="item", window_s=86_400.0),
-    total("item_value", "click", by="item"),
-    since_last("user_last", "click", by="user"),
-    count("user_item", "click", by="user*item"),
-]
-PIECE = 1_000_000
+#: What DuckDB may take of the memory; beyond it, nothing should grow with the log.
+LIMIT_MB = 1_024
+CONFIG = f"""
+[log]
+memory_limit = "{LIMIT_MB}MiB"
+threads = 1
+"""
+NEW_PLUGIN = '''
+"""A column over an aggregate that nothing else reads."""
+
+import polars as pl
+
+from recsys.features.vocabulary import Feature, count
+from recsys.hookspecs import hookimpl
+
+
+@hookimpl
+def recsys_aggregates():
+    return [count("clicks_3d", "click", by="item", window_s=259_200.0)]
+
+
+@hookimpl
+def recsys_features():
+    return [Feature(name="clicks_3d", expr=pl.col("clicks_3d"))]
+'''
 
 
 def scale(arguments: argparse.Namespace) -> dict:
-    """Requests are as many for all sizes."""
+    """Requests are as many for all sizes: what `[split] max_slates` lets there be."""
     found = []
     for n_events in arguments.sizes:
         done = subprocess.run(
@@ -45,59 +61,90 @@ def scale(arguments: argparse.Namespace) -> dict:
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         found.append(json.loads(done.stdout.splitlines()[-1]))
-    return {"candidates": 1_000_000, "aggregates": [a.name for a in SCALED], "sizes": found}
+    return {"duckdb_limit_mb": LIMIT_MB, "sizes": found}
 
 
 def one_size(n_events: int) -> dict:
     with tempfile.TemporaryDirectory(dir="build") as temporary:
         folder = Path(temporary)
-        config = LogConfig(path=str(folder / "log.duckdb"), memory_limit="1GB", threads=1)
-        # In a process of its own: what writing takes is no part of what reading takes.
-        writer = multiprocessing.get_context("spawn").Process(
-            target=_write, args=(config, n_events)
-        )
-        writer.start()
-        writer.join()
-        (folder / "columns").mkdir()
+        (folder / CONFIG_NAME).write_text(CONFIG, encoding="utf-8")
+        workspace = open_workspace(folder)
+        # In processes of their own: what writing takes is no part of what reading takes.
+        _aside(_write, folder, n_events)
+        _aside(_compile, folder)
         with _Peak() as peak:
-            encoded, asked, alone = _read(config, folder / "columns")
-        size_mb = Path(config.path).stat().st_size / 2**20
-    return {
-        "events": n_events,
-        "log_file_mb": round(size_mb),
-        "read_and_encode_s": round(encoded, 1),
-        "five_aggregates_s": round(asked, 2),
-        "us_per_event": round(1e6 * (encoded + asked) / n_events, 3),
-        "one_new_aggregate_s": round(alone, 2),
-        "process_mb": round(peak.highest_mb),
-    }
+            whole, filled = _backfill(workspace, StoredLog(workspace.log_config))
+            (folder / "plugins").mkdir()
+            (folder / "plugins" / "clicks.py").write_text(NEW_PLUGIN, encoding="utf-8")
+            alone, added = _backfill(workspace, StoredLog(workspace.log_config))
+        found = {
+            "events": n_events,
+            "log_file_mb": round(Path(workspace.log_config.path).stat().st_size / 2**20),
+            "candidates": filled.n_rows,
+            "columns": len(filled.computed),
+            "backfill_s": round(whole, 1),
+            "us_per_event": round(1e6 * whole / n_events, 3),
+            "one_new_column_s": round(alone, 1),
+            "new": added.computed,
+            "process_mb": round(peak.highest_mb),
+        }
+        if n_events <= _COMPARED:
+            _aside(_compare, folder)
+            found["as_in_memory"] = json.loads((folder / "compared.json").read_text())
+        return found
 
 
-def _read(config: LogConfig, folder: Path) -> tuple[float, float, float]:
-    """Do what a run over a long log does; the columns that are asked for are written as they come.
+#: Logs of so many events are read whole as well, and the columns compared.
+_COMPARED = 1_000_000
 
-    Returns:
-        Seconds of reading and encoding, of five aggregates, and of one alone.
-    """
+
+def _backfill(workspace: Workspace, source: LogSource) -> tuple[float, Backfill]:
     begun = time.perf_counter()
-    log = encode_pieces(read_pieces(config, n_events=PIECE), folder)
-    encoded = time.perf_counter()
-    rng = np.random.default_rng(5)
-    made = made_slates(100_000, 10, rng)
-    users = log.users.rows([f"u{number}" for number in made.users.tolist()])
-    items = log.items.rows([f"i{number}" for number in made.items.tolist()])
-    slates = Slates(users, made.as_of, items, made.offsets)
-    OfflineReader(encode_log(snapshot_of([]))).read_many(SCALED, slates.part(0, 1))  # compiles
-    ready = time.perf_counter()
-    for aggregate, column in zip(SCALED, OfflineReader(log).read_many(SCALED, slates), strict=True):
-        np.save(folder / aggregate.name, column)
-    asked = time.perf_counter()
-    OfflineReader(log).read(SCALED[-1], slates)
-    return encoded - begun, asked - ready, time.perf_counter() - asked
+    found = backfill_columns(workspace, source, lambda *_: None)
+    return time.perf_counter() - begun, found
 
 
-def _write(config: LogConfig, n_events: int) -> None:
+def _aside(work: Callable[..., None], *arguments: object) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"{work.__name__} failed")
+
+
+def _compile(folder: Path) -> None:
+    """Leave compiled loops in the cache."""
+    small = folder / "small"
+    small.mkdir()
+    (small / CONFIG_NAME).write_text(CONFIG, encoding="utf-8")
+    _write(small, 20_000)
+    workspace = open_workspace(small)
+    _backfill(workspace, StoredLog(workspace.log_config, n_events=5_000))
+
+
+def _compare(folder: Path) -> None:
+    """Compute the same columns of the log in memory, and of the log in smaller pieces."""
+    workspace = open_workspace(folder)
+    sources = [read_snapshot(workspace.log_config), StoredLog(workspace.log_config, 70_000)]
+    for name, source in zip(("memory", "pieces"), sources, strict=True):
+        aside = Workspace(folder / name, workspace.config)
+        aside.folder.mkdir()
+        _backfill(aside, source)
+    found = {
+        name: [np.load(path) for path in sorted((folder / name / "columns").glob("*/*.npy"))]
+        for name in ("memory", "pieces")
+    }
+    n_equal = sum(
+        bool(np.array_equal(mine, theirs, equal_nan=True))
+        for mine, theirs in zip(found["memory"], found["pieces"], strict=True)
+    )
+    verdict = {"columns": len(found["memory"]), "equal": n_equal}
+    (folder / "compared.json").write_text(json.dumps(verdict))
+
+
+def _write(folder: Path, n_events: int) -> None:
     """Fill the table of interactions: few items have most clicks, users are alike."""
+    config = open_workspace(folder).log_config
     open_warehouse(config).__exit__(None, None, None)  # makes the tables
     connection = duckdb.connect(config.path, config={"threads": 1, "memory_limit": "2GB"})
     connection.execute(

@@ -79,11 +79,11 @@ def evaluate_with_progress(
     """
     from recsys.cli.output import progress_lines
     from recsys.evaluation.report import evaluate as run
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
 
-    snapshot = read_snapshot(workspace.log_config)
+    source = StoredLog(workspace.log_config)
     with progress_lines() as progress:
-        return run(workspace, snapshot, bundle or None, baselines, progress=progress)
+        return run(workspace, source, bundle or None, baselines, progress=progress)
 
 
 def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) -> Evaluation:

@@ -28,20 +28,19 @@ def backfill(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -
     import time
 
     from recsys.cli.output import print_json, progress_lines
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
     from recsys.training.columns import backfill_columns
 
     opened = open_folder(workspace)
     begun = time.monotonic()
     with progress_lines() as progress:
-        found = backfill_columns(opened, read_snapshot(opened.log_config), progress)
+        found = backfill_columns(opened, StoredLog(opened.log_config), progress)
     seconds = round(time.monotonic() - begun, 2)
     if as_json:
         print_json({"computed": found.computed, "found": found.found, "seconds": seconds})
         return
-    n_rows = len(found.matrix)
     typer.echo(
-        f"{n_rows:,} candidates: {len(found.computed)} columns computed in {seconds} s, "
+        f"{found.n_rows:,} candidates: {len(found.computed)} columns computed in {seconds} s, "
         f"{len(found.found)} were there"
     )
     for name in found.computed:
@@ -83,15 +82,14 @@ def _replayed(workspace: Workspace, n_requests: int) -> Skew:
 
     from recsys.evaluation.skew import compare_executions
     from recsys.events.snapshot import read_snapshot
-    from recsys.features.profile import profile_log
     from recsys.plugins.registry import load_capabilities
     from recsys.training.dataset import make_dataset
 
-    dataset = make_dataset(read_snapshot(workspace.log_config), workspace.config)
-    profile = profile_log(dataset.snapshot, dataset.log)
-    plan = load_capabilities(workspace.folder, workspace.config, profile).plan
+    snapshot = read_snapshot(workspace.log_config)
+    dataset = make_dataset(snapshot, workspace.config)
+    plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
     rng = np.random.default_rng(workspace.config.seed)
-    return compare_executions(dataset, plan, rng, n_requests)
+    return compare_executions(snapshot, dataset, plan, rng, n_requests=n_requests)
 
 
 def _served(workspace: Workspace, n_requests: int) -> ServedCheck:

@@ -137,12 +137,12 @@ def worth(
     """
     from recsys.cli.output import print_json, progress_lines
     from recsys.evaluation.worth import plugin_worth
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
 
     opened = open_folder(workspace)
-    snapshot = read_snapshot(opened.log_config)
+    log = StoredLog(opened.log_config)
     with progress_lines() as progress:
-        found = plugin_worth(opened, snapshot, name, rounds=rounds, progress=progress)
+        found = plugin_worth(opened, log, name, rounds=rounds, progress=progress)
     if as_json:
         print_json(found)
     else:

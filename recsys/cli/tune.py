@@ -22,13 +22,13 @@ def tune(
     from dataclasses import asdict
 
     from recsys.cli.output import print_json, progress_lines
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
     from recsys.training.tuning import tune as search
 
     opened = open_folder(workspace)
     with progress_lines() as progress:
-        snapshot = read_snapshot(opened.log_config)
-        report = search(opened, snapshot, progress, n_trials=trials, timeout_s=timeout_s)
+        log = StoredLog(opened.log_config)
+        report = search(opened, log, progress, n_trials=trials, timeout_s=timeout_s)
     if as_json:
         print_json(asdict(report))
         return

@@ -17,7 +17,7 @@ from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
 from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.workspace import Workspace
@@ -90,7 +90,7 @@ def silent(label: str, done: int, total: int) -> None:
 
 def evaluate(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    source: LogSource,
     version: str | None = None,
     baselines: Sequence[str] = (),
     *,
@@ -100,7 +100,7 @@ def evaluate(
 
     Args:
         workspace: The workspace.
-        snapshot: Its log; what came after training widens the test slice.
+        source: Its log; what came after training widens the test slice.
         version: None: the active bundle.
         baselines: Names of baselines to train beside.
         progress: Called with (label, done, total) as work goes on.
@@ -110,7 +110,7 @@ def evaluate(
     """
     config = workspace.config
     bundle = BundleStore(workspace.bundles).open(version)
-    dataset = make_dataset(snapshot, config, tuple(read_profile(bundle).event_types))
+    dataset = make_dataset(source, config, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, workspace, dataset.log.items)
     subject = Subject(
         protocol="standard",

@@ -13,9 +13,9 @@ from recsys.errors import TrainingError
 from recsys.evaluation.catalogue import Catalogue, find_baskets
 from recsys.evaluation.translating import baskets_of, lists_of
 from recsys.features.actions import EncodedLog
+from recsys.features.naming import first_named
 from recsys.training.dataset import Dataset
 from recsys.training.labels import LabelledSlates
-from recsys.training.negatives import known_since
 
 
 class TestRequests(Protocol):
@@ -103,7 +103,7 @@ def requests_after(
             raise TrainingError("test", "no interaction after the validation slice", "one")
         if known is not None:
             baskets = baskets_of(baskets, dataset.log, known)
-        since = known_since(known or dataset.log)
+        since = first_named(known or dataset.log, "items")
         return Catalogue(baskets, since, config.evaluation.requests)
     test = dataset.labelled.part(first_test_list(split, dataset), len(dataset.labelled.slates))
     if not test.informative().any():

@@ -47,12 +47,18 @@ class Skew:
 
 
 def compare_executions(
-    dataset: Dataset, plan: FeaturePlan, rng: np.random.Generator, n_requests: int = 1000
+    snapshot: LogSnapshot,
+    dataset: Dataset,
+    plan: FeaturePlan,
+    rng: np.random.Generator,
+    *,
+    n_requests: int = 1000,
 ) -> Skew:
     """Compare the online and the offline execution on a sample of past requests.
 
     Args:
-        dataset: The log and its requests.
+        snapshot: The log.
+        dataset: The same, encoded, and its requests.
         plan: Which features; those of feature models compare equal when their inputs do and are
             left out.
         rng: Chooses the sample.
@@ -70,7 +76,7 @@ def compare_executions(
     state = OnlineState(encode_log(snapshot_of([])), tuple(plan.aggregates.values()))
     asked = slates.take(chosen)
     offline = plan.matrix(asked, dataset.reader, {})
-    for position, (number, due) in enumerate(_replay(dataset.snapshot, slates, chosen)):
+    for position, (number, due) in enumerate(_replay(snapshot, slates, chosen)):
         state.apply(due)
         request = slates.part(number, number + 1)
         expected = offline[asked.offsets[position] : asked.offsets[position + 1]]

@@ -22,9 +22,8 @@ from recsys.bundle.store import BundleStore
 from recsys.config import Config
 from recsys.errors import TrainingError
 from recsys.evaluation.tables import Measured
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
-from recsys.features.profile import profile_log
 from recsys.features.store import ColumnStore
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import Interval
@@ -87,7 +86,7 @@ class Worth:
 
 def plugin_worth(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    source: LogSource,
     plugin: str,
     *,
     rounds: int = 1,
@@ -97,7 +96,7 @@ def plugin_worth(
 
     Args:
         workspace: With an active bundle, whose feature models are taken as they are.
-        snapshot: Its log.
+        source: Its log.
         plugin: Its name.
         rounds: How many pairs of rankers, each with another seed.
         progress: Called with (what, done, total).
@@ -112,8 +111,8 @@ def plugin_worth(
     config = workspace.config
     progress("reading the log", 0, 1)
     reused = read_reused(workspace, BundleStore(workspace.bundles).open())
-    dataset = make_dataset(snapshot, config, reused.event_types)
-    profile = reused.in_its_order(profile_log(snapshot, dataset.log))
+    dataset = make_dataset(source, config, reused.event_types)
+    profile = reused.in_its_order(dataset.profile)
     plan = load_capabilities(workspace.folder, config, profile).plan
     own = tuple(name for name in plan.names if plan.owners[name] == plugin)
     if not 0 < len(own) < len(plan.names):
@@ -122,8 +121,8 @@ def plugin_worth(
     split = split_by_time(dataset.labelled, config.split)
     seen = dataset.labelled.part(0, split.validation_end)
     stack = reuse_models(reused, plan, dataset.reader, Requests(seen.slates, dataset.log))
-    store = ColumnStore(workspace.columns, snapshot, seen.slates)
-    matrix = store.backfill(plan, dataset.reader, stack.scores, progress).matrix
+    store = ColumnStore(workspace.columns, dataset.digest.key, dataset.log, seen.slates)
+    matrix = store.matrix(plan, dataset.reader, stack.scores, progress)
     rehearse(matrix, plan, dataset, n_lists=split.train_end, scores=stack.scores, config=config)
     pair = _Pair(plan, own, config, ranking_rows(seen, matrix, plan.names), split, progress)
     return _measure(pair, plugin, seen.part(split.train_end, len(seen.slates)), rounds)

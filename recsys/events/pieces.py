@@ -1,13 +1,14 @@
 """The log in pieces, in order of time: for work on a log that is longer than the memory.
 
 The tables hold rows in the order in which they came. Sorting all of them would write the log to
-disk once more; instead, instants are chosen that cut it into pieces of about one size, and each
+disk once more; instead, instants are chosen that cut it into pieces of at most one size, and each
 piece is read by a filter on `visible_at`, which skips the blocks of a file in which nothing falls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,53 +16,69 @@ import polars as pl
 
 from recsys.config import LogConfig
 from recsys.events.erasure import Eraser, pending_erasures
-from recsys.events.frames import Kind, event_frames
+from recsys.events.frames import KINDS, SCHEMAS, Kind, event_frames
 from recsys.events.snapshot import LogSnapshot, as_snapshot, first_visible
 from recsys.events.spool import read_spool, spool_folder
-from recsys.events.warehouse import Warehouse, open_warehouse
+from recsys.events.warehouse import Warehouse, columns_of, open_warehouse
 
-#: Events of a piece, about: twice as many where events are unevenly spread.
+#: Events of a piece, shown items included; more only where one microsecond has more.
 PIECE_EVENTS: Final = 1_000_000
 _WAIT_S: Final = 30.0
+#: Spans of time that are counted at once.
+_SPANS: Final = 4096
+_WEIGHTS: Final[dict[Kind, str]] = {"impressions": "1 + len(item_ids)"}
 
 
-def read_pieces(
-    config: LogConfig, *, n_events: int = PIECE_EVENTS, wait_s: float = _WAIT_S
-) -> Iterator[LogSnapshot]:
-    """Read tables and spool piece by piece; together the pieces are what `read_snapshot` gives.
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """The log on disk; together its pieces are what `read_snapshot` gives.
 
-    The tables stay open, for readers, until the last piece was taken; the spool is held in memory.
+    While pieces are taken the tables stay open, for readers; the spool is held in memory.
 
     Args:
         config: The log; a missing one has no pieces.
-        n_events: About how many events to read at a time; events of one instant are never parted.
+        n_events: Events to read at a time at most; but those of one instant are never parted.
         wait_s: How long to wait for a process that writes the tables, seconds.
-
-    Yields:
-        Pieces, each later than the one before; none is empty.
-
-    Raises:
-        LogError: The log cannot be opened, or is damaged.
-        SpoolDamagedError: The spool is damaged.
     """
-    erasures = pending_erasures(config)
-    spooled = event_frames(read_spool(spool_folder(config)))
-    if not Path(config.path).exists():
-        if any(frame.height for frame in spooled.values()):
-            yield as_snapshot({kind: first_visible(f) for kind, f in spooled.items()}, erasures)
-        return
-    with open_warehouse(config, read_only=True, wait_s=wait_s) as warehouse:
-        news = {kind: _new(warehouse, kind, first_visible(f)) for kind, f in spooled.items()}
-        carried_out = warehouse.erasures()
-        eraser = Eraser(erasures)  # one for all: it remembers the impressions that it renamed
-        cuts = [*warehouse.cuts(n_events), None]
-        for start, stop in zip([None, *cuts], cuts, strict=False):
-            frames = {
-                kind: warehouse.read_between(kind, start, stop).vstack(_between(new, start, stop))
-                for kind, new in news.items()
-            }
-            if any(frame.height for frame in frames.values()):
-                yield as_snapshot(eraser.tables(frames), erasures, carried_out)
+
+    config: LogConfig
+    n_events: int = PIECE_EVENTS
+    wait_s: float = _WAIT_S
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of the tables."""
+        return Path(self.config.path).parent
+
+    def pieces(self) -> Iterator[LogSnapshot]:
+        """Read tables and spool piece by piece.
+
+        Yields:
+            Pieces, each later than the one before; none is empty.
+
+        Raises:
+            LogError: The log cannot be opened, or is damaged.
+            SpoolDamagedError: The spool is damaged.
+        """
+        erasures = pending_erasures(self.config)
+        spooled = event_frames(read_spool(spool_folder(self.config)))
+        if not Path(self.config.path).exists():
+            if any(frame.height for frame in spooled.values()):
+                firsts = {kind: first_visible(frame) for kind, frame in spooled.items()}
+                yield as_snapshot(firsts, erasures)
+            return
+        with open_warehouse(self.config, read_only=True, wait_s=self.wait_s) as warehouse:
+            news = {kind: _new(warehouse, kind, first_visible(f)) for kind, f in spooled.items()}
+            carried_out = warehouse.erasures()
+            eraser = Eraser(erasures)  # one for all: it remembers the impressions that it renamed
+            cuts = [*_cuts(warehouse, self.n_events), None]
+            for start, stop in zip([None, *cuts], cuts, strict=False):
+                frames = {
+                    kind: _read(warehouse, kind, start, stop).vstack(_between(new, start, stop))
+                    for kind, new in news.items()
+                }
+                if any(frame.height for frame in frames.values()):
+                    yield as_snapshot(eraser.tables(frames), erasures, carried_out)
 
 
 def _new(warehouse: Warehouse, kind: Kind, spooled: pl.DataFrame) -> pl.DataFrame:
@@ -79,3 +96,60 @@ def _between(frame: pl.DataFrame, start: int | None, stop: int | None) -> pl.Dat
     after = pl.lit(value=True) if start is None else at >= start
     before = pl.lit(value=True) if stop is None else at < stop
     return frame.filter(after & before)
+
+
+def _read(warehouse: Warehouse, kind: Kind, start: int | None, stop: int | None) -> pl.DataFrame:
+    bounds = [("visible_at >= ?", start), ("visible_at < ?", stop)]
+    given = [(text, value) for text, value in bounds if value is not None]
+    where = " AND ".join(text for text, _ in given) or "true"
+    sql = f"SELECT {columns_of(kind)} FROM {kind} WHERE {where}"
+    return warehouse.query(sql, [value for _, value in given]).cast(SCHEMAS[kind])
+
+
+def _cuts(warehouse: Warehouse, n_rows: int) -> list[int]:
+    """Choose instants that cut the tables, taken together, into pieces of about one size.
+
+    The same tables are always cut alike, because ids are numbered piece by piece.
+
+    Returns:
+        Microseconds, ascending; empty where one piece is enough.
+    """
+    times = " UNION ALL ".join(
+        f"SELECT min(visible_at) a, max(visible_at) b FROM {k}" for k in KINDS
+    )
+    first, last = warehouse.query(f"SELECT min(a) AS a, max(b) AS b FROM ({times})").row(0)
+    if first is None:
+        return []
+    cuts, n_since = [], 0
+    for start, n in _crowds(warehouse, int(first), int(last) + 1, n_rows):
+        if n_since and n_since + n > n_rows:
+            cuts.append(start)
+            n_since = 0
+        n_since += n
+    return cuts
+
+
+def _crowds(warehouse: Warehouse, first: int, stop: int, n_rows: int) -> Iterator[tuple[int, int]]:
+    """Count the rows of short spans of time; a shown item is a row as well.
+
+    Spans in which there is too much are cut again, down to single microseconds.
+
+    Yields:
+        When a span begins, and how many rows it has; in order of time, empty ones left out.
+    """
+    width = -(-(stop - first) // _SPANS)
+    every = " UNION ALL ".join(
+        f"SELECT visible_at, {_WEIGHTS.get(kind, '1')} AS n FROM {kind}"
+        f" WHERE visible_at >= {first} AND visible_at < {stop}"
+        for kind in KINDS
+    )
+    sql = (
+        f"SELECT (visible_at - {first}) // {width} AS span, sum(n)::BIGINT AS n"
+        f" FROM ({every}) GROUP BY span ORDER BY span"
+    )
+    for span, n in warehouse.query(sql).iter_rows():
+        start = first + span * width
+        if n > n_rows and width > 1:
+            yield from _crowds(warehouse, start, min(start + width, stop), n_rows)
+        else:
+            yield start, n

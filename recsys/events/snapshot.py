@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WAIT_S: Final = 30.0
 #: Events of each table that stand for what lately happened.
-_LATEST: Final = 320
+N_LATEST: Final = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,35 @@ class LogSnapshot:
     impressions: pl.DataFrame
     interactions: pl.DataFrame
     erasures: int = 0
+
+    @property
+    def scratch(self) -> None:
+        """None: what is in memory is encoded in memory."""
+        return
+
+    def pieces(self) -> Iterator[LogSnapshot]:
+        """Go through it as through any log.
+
+        Yields:
+            Itself.
+        """
+        yield self
+
+
+class LogSource(Protocol):
+    """A log that is gone through once, from the first event to the last.
+
+    In memory it is a `LogSnapshot`, on disk a `recsys.events.pieces.StoredLog`.
+    """
+
+    @property
+    def scratch(self) -> Path | None:
+        """A folder with room for the log as integers; None: there is room in memory."""
+        ...
+
+    def pieces(self) -> Iterator[LogSnapshot]:
+        """Give the log in pieces, each later than the one before."""
+        ...
 
 
 def snapshot_of(events: Iterable[VisibleEvent]) -> LogSnapshot:
@@ -158,7 +187,7 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
             carried_out = warehouse.erasures()
             for kind in KINDS:
                 stored[kind] = warehouse.read(kind, since_us - 1)
-                latest[kind] = warehouse.read_last(kind, _LATEST)
+                latest[kind] = warehouse.read_last(kind, N_LATEST)
                 sql = f"SELECT event_id FROM {kind} WHERE visible_at < ?"
                 ids[kind] = warehouse.query(sql, [since_us])["event_id"]
     recent = pl.col("visible_at") >= since_us

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import polars as pl
 
 from recsys.config import LogConfig
 from recsys.errors import LogError
+from recsys.events.connecting import claim, connect, first_line
 from recsys.events.frames import KINDS, SCHEMAS, Kind
 
 SCHEMA_VERSION: Final = 1
@@ -38,9 +38,6 @@ CREATE TABLE interactions (
     occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
 """
 _BATCH: Final = "incoming"
-_RETRY_S: Final = 0.05
-#: What DuckDB says when another process, or this one in another mode, has the file open.
-_HELD: Final = ("Could not set lock", "with a different configuration")
 
 
 class CarriedOut(NamedTuple):
@@ -73,10 +70,6 @@ class CarriedOut(NamedTuple):
         """
         listed = tuple(names)
         return CarriedOut(self.among(listed), listed) if listed else self
-
-
-_writers: Final[set[Path]] = set()
-_writers_lock: Final = threading.Lock()
 
 
 class Warehouse:
@@ -131,7 +124,7 @@ class Warehouse:
                 raise
             self._connection.commit()
         except duckdb.Error as error:
-            raise LogError(self._path, _first_line(error), "a log that can be written") from error
+            raise LogError(self._path, first_line(error), "a log that can be written") from error
 
     def write(self, frames: Mapping[Kind, pl.DataFrame]) -> dict[Kind, int]:
         """Add rows whose event id is new to their table; call it within `transaction`.
@@ -185,7 +178,7 @@ class Warehouse:
         """
         (end,) = self.query(f"SELECT coalesce(max(rowid) + 1, 0) AS n FROM {kind}")["n"]
         for start in range(0, int(end), n_rows):
-            sql = f"SELECT {_columns(kind)} FROM {kind} WHERE rowid >= ? AND rowid < ?"
+            sql = f"SELECT {columns_of(kind)} FROM {kind} WHERE rowid >= ? AND rowid < ?"
             yield self.query(sql, [start, start + n_rows]).cast(SCHEMAS[kind])
 
     def read_shown_to(self, user_ids: Sequence[str]) -> pl.DataFrame:
@@ -194,7 +187,7 @@ class Warehouse:
         Returns:
             A frame with the columns of `SCHEMAS`, in no particular order.
         """
-        sql = f"SELECT {_columns('impressions')} FROM impressions WHERE list_contains(?, user_id)"
+        sql = f"SELECT {columns_of('impressions')} FROM impressions WHERE list_contains(?, user_id)"
         return self.query(sql, [list(user_ids)]).cast(SCHEMAS["impressions"])
 
     def erasures(self) -> CarriedOut:
@@ -240,54 +233,9 @@ class Warehouse:
         Raises:
             LogError: The file is damaged.
         """
-        columns = _columns(kind)
+        columns = columns_of(kind)
         where, parameters = ("", []) if after_us is None else (" WHERE visible_at > ?", [after_us])
         return self.query(f"SELECT {columns} FROM {kind}{where}", parameters).cast(SCHEMAS[kind])
-
-    def read_between(self, kind: Kind, start: int | None, stop: int | None) -> pl.DataFrame:
-        """Copy the rows of a table that became visible in a span of time.
-
-        Args:
-            kind: Which table.
-            start: First instant, microseconds; None: from the beginning.
-            stop: The instant after the last; None: to the end.
-
-        Returns:
-            A frame with the columns of `SCHEMAS`, in no particular order.
-
-        Raises:
-            LogError: The file is damaged.
-        """
-        bounds = [("visible_at >= ?", start), ("visible_at < ?", stop)]
-        given = [(text, value) for text, value in bounds if value is not None]
-        where = " AND ".join(text for text, _ in given) or "true"
-        values = [value for _, value in given]
-        return self.query(f"SELECT {_columns(kind)} FROM {kind} WHERE {where}", values).cast(
-            SCHEMAS[kind]
-        )
-
-    def cuts(self, n_rows: int) -> list[int]:
-        """Choose instants that cut the tables, taken together, into pieces of about one size.
-
-        Args:
-            n_rows: Of a piece; a shown item counts as a row.
-
-        Returns:
-            Microseconds, ascending; empty where one piece is enough.
-
-        Raises:
-            LogError: The file is damaged.
-        """
-        every = " UNION ALL ".join(f"SELECT visible_at FROM {kind}" for kind in KINDS)
-        total = int(self.query(f"SELECT count(*) AS n FROM ({every})")["n"][0])
-        shown = "SELECT coalesce(sum(len(item_ids)), 0)::BIGINT AS n FROM impressions"
-        n_pieces = -(-(total + int(self.query(shown)["n"][0])) // n_rows)
-        if n_pieces <= 1:
-            return []
-        # As literals, because DuckDB takes no parameters there.
-        shares = ", ".join(str(number / n_pieces) for number in range(1, n_pieces))
-        sql = f"SELECT unnest(approx_quantile(visible_at, [{shares}]::FLOAT[])) AS t FROM ({every})"
-        return sorted(set(self.query(sql)["t"].to_list()))
 
     def known(self, kind: Kind, event_ids: pl.Series) -> pl.DataFrame:
         """Find which event ids a table holds.
@@ -311,7 +259,7 @@ class Warehouse:
             LogError: The file is damaged.
         """
         order = "ORDER BY visible_at DESC, event_id DESC LIMIT ?"
-        return self.query(f"SELECT {_columns(kind)} FROM {kind} {order}", [n]).cast(SCHEMAS[kind])
+        return self.query(f"SELECT {columns_of(kind)} FROM {kind} {order}", [n]).cast(SCHEMAS[kind])
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
         """Run a query and copy its result.
@@ -329,7 +277,7 @@ class Warehouse:
         try:
             frame: pl.DataFrame = self._connection.sql(sql, params=parameters or []).pl()
         except duckdb.Error as error:
-            raise LogError(self._path, _first_line(error), "a readable log") from error
+            raise LogError(self._path, first_line(error), "a readable log") from error
         return frame
 
     def checkpoint(self) -> None:
@@ -341,7 +289,7 @@ class Warehouse:
         try:
             self._connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            raise LogError(self._path, _first_line(error), "a log that can be written") from error
+            raise LogError(self._path, first_line(error), "a log that can be written") from error
 
     def prepare(self) -> None:
         """Create the tables of an empty database, and check who wrote those of any other.
@@ -381,7 +329,12 @@ class Warehouse:
         return set(self.query("SELECT table_name FROM duckdb_tables()")["table_name"])
 
 
-def _columns(kind: Kind) -> str:
+def columns_of(kind: Kind) -> str:
+    """List the columns of a table for a query that reads it.
+
+    Returns:
+        SQL.
+    """
     return ", ".join(
         f"{name}::VARCHAR AS {name}" if dtype == pl.String() else name
         for name, dtype in SCHEMAS[kind].items()
@@ -404,9 +357,9 @@ def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float 
     """
     path = Path(config.path)
     deadline = time.monotonic() + wait_s
-    release = _no_release if read_only else _claim(path, deadline)
+    release = _no_release if read_only else claim(path, deadline)
     try:
-        connection = _connect(path, config, read_only, deadline)
+        connection = connect(path, config, read_only, deadline)
     except BaseException:
         release()
         raise
@@ -422,80 +375,5 @@ def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float 
     return warehouse
 
 
-def _claim(path: Path, deadline: float) -> Callable[[], None]:
-    """Keep other threads of this process from writing the file.
-
-    DuckDB would let them share it, and two anti-joins at a time could let an event id in twice.
-
-    Returns:
-        What gives the claim back.
-
-    Raises:
-        LogError: Another thread holds the file until after the deadline.
-    """
-    key = path.resolve()
-    while True:
-        with _writers_lock:
-            if key not in _writers:
-                _writers.add(key)
-                return lambda: _writers.discard(key)
-        if time.monotonic() >= deadline:
-            raise LogError(path, "another thread writes the file", "to be the only writer")
-        time.sleep(_RETRY_S)
-
-
 def _no_release() -> None:
     """Give back nothing: readers claim nothing."""
-
-
-def _connect(
-    path: Path, config: LogConfig, read_only: bool, deadline: float
-) -> duckdb.DuckDBPyConnection:
-    settings: dict[str, Any] = {
-        "memory_limit": config.memory_limit,
-        "threads": config.threads,
-        # Queries see this database alone: no files, no network, no extensions.
-        "enable_external_access": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "allow_community_extensions": False,
-        "lock_configuration": True,
-    }
-    if not read_only:
-        _make_folder(path)
-    while True:
-        before = _file_number(path)
-        try:
-            connection = duckdb.connect(str(path), read_only=read_only, config=settings)
-            if before is None or before == _file_number(path):
-                return connection
-            connection.close()  # an erasure has put another file in this one's place
-        except duckdb.Error as error:
-            held = any(words in str(error) for words in _HELD)
-            if not held or time.monotonic() >= deadline:
-                raise LogError(path, *_open_problem(error, held)) from error
-            time.sleep(_RETRY_S)
-
-
-def _file_number(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LogError(path, error.strerror or "no folder", "a folder that can be made") from error
-
-
-def _open_problem(error: duckdb.Error, held: bool) -> tuple[str, str]:
-    if held:
-        return "another process holds the file", "to be alone, or all of them readers; try again"
-    return _first_line(error), "a DuckDB file that can be opened"
-
-
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).partition("\n")[0]

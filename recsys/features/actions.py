@@ -6,16 +6,16 @@ Both executions of the aggregates fold these rows, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.events.frames import decode_attributes
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.codes import number_texts
 from recsys.features.contexts import (
     Contexts,
@@ -26,6 +26,7 @@ from recsys.features.contexts import (
 )
 from recsys.features.entities import Entities
 from recsys.features.sessions import Visitors
+from recsys.features.spilled import GrowingColumns
 from recsys.features.versions import VersionTimeline
 from recsys.schema import IMPRESSION
 
@@ -80,6 +81,15 @@ class Actions:
         columns = (getattr(part, name) for name in ACTION_COLUMNS)
         return Actions(*(np.require(column, requirements=("C", "W")) for column in columns))
 
+    def pieces(self, n_rows: int = 1_000_000) -> Iterator[Actions]:
+        """Go through columns that may be mapped from files, one part in memory at a time.
+
+        Yields:
+            Parts in order, of at most so many rows.
+        """
+        for start in range(0, len(self), n_rows):
+            yield self.in_memory(start, start + n_rows)
+
 
 def no_actions() -> Actions:
     """Make actions without rows.
@@ -93,6 +103,7 @@ def no_actions() -> Actions:
 
 
 ACTION_COLUMNS: Final = tuple(column.name for column in fields(Actions))
+_DTYPES: Final = {name: getattr(no_actions(), name).dtype for name in ACTION_COLUMNS}
 
 
 class EventTypes:
@@ -148,21 +159,39 @@ class EncodedLog:
     recent: Sequence[tuple[str, int, int]] = ()
 
 
-def encode_log(snapshot: LogSnapshot, known_types: Sequence[str] = ()) -> EncodedLog:
-    """Resolve all ids of a log to integer rows.
+#: Is told of a piece of a log, and of the log as it is encoded so far, with the piece's actions.
+Watcher: TypeAlias = Callable[[LogSnapshot, EncodedLog], None]
+
+
+def encode_log(
+    source: LogSource, known_types: Sequence[str] = (), watch: Sequence[Watcher] = ()
+) -> EncodedLog:
+    """Resolve all ids of a log to integer rows, piece by piece.
+
+    Of a log on disk, only what names things stays in memory: ids, versions of items and users,
+    distinct contexts, and the ids of sessions where events have one. Its actions are mapped from
+    files.
 
     Args:
-        snapshot: The log.
+        source: The log.
         known_types: Event types that come first, in this order: a fitted model knows them by index.
+        watch: Called with every piece and its rows.
 
     Returns:
-        The encoded log; rows are given in order of first sight, so the same log gives the same
-        rows.
+        The encoded log; rows are given in order of first sight, so the same log, cut alike, gives
+        the same rows.
     """
-    log = empty_log(known_types)
-    rows, shown = encode_next(snapshot, log, None)
-    latest_at = int(rows.visible[-1]) if len(rows) else 0
-    return replace(log, actions=rows, recent=recent_impressions(shown, latest_at))
+    log, latest_at = empty_log(known_types), 0
+    shown: pl.DataFrame | None = None
+    columns = GrowingColumns(_DTYPES, source.scratch)
+    for piece in source.pieces():
+        rows, shown = encode_next(piece, log, shown)
+        columns.append({name: getattr(rows, name) for name in ACTION_COLUMNS})
+        latest_at = int(rows.visible[-1]) if len(rows) else latest_at
+        for watcher in watch:
+            watcher(piece, replace(log, actions=rows))
+    recent = [] if shown is None else recent_impressions(shown, latest_at)
+    return replace(log, actions=Actions(**columns.finish()), recent=recent)
 
 
 def empty_log(known_types: Sequence[str] = ()) -> EncodedLog:

@@ -19,15 +19,15 @@ from recsys.features.actions import Actions, EncodedLog
 from recsys.features.asked import KeyReads, SlotMap, ask
 from recsys.features.cells import Cells, KeyedRows, cell_key
 from recsys.features.compiled import compiled
-from recsys.features.entities import UNKNOWN
 from recsys.features.folding import keyed_events
 from recsys.features.folds import Asked
 from recsys.features.interning import PairTable
 from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
+from recsys.features.naming import first_named, named_before
 from recsys.features.pairs import Sources, event_owners, event_pairs
-from recsys.features.reading import BatchMemo, age_s, type_mask
-from recsys.features.ring_loops import LastItems, no_items
+from recsys.features.reading import BatchMemo, StateReader, type_mask
+from recsys.features.ring_loops import LastItems, ages_of, no_items
 from recsys.features.rings import Rings
 from recsys.features.sessions import AskingVisitors, SessionTracker
 from recsys.features.slates import Slates
@@ -59,7 +59,7 @@ class Piece(NamedTuple):
     requests: slice
 
 
-class OfflineReader:
+class OfflineReader(StateReader):
     """Reads aggregates from an encoded log, as of any instants.
 
     Args:
@@ -106,7 +106,7 @@ class OfflineReader:
             int32 (n_candidates,): their rows; negative: none.
         """
         first = self._first_named("items")
-        return _named(slates.items, first, np.asarray(slates.spread(slates.as_of)))
+        return named_before(slates.items, first, np.asarray(slates.spread(slates.as_of)))
 
     def named_users(self, slates: Slates) -> NDArray[np.int32]:
         """Find the users that an event had named before their request.
@@ -114,33 +114,13 @@ class OfflineReader:
         Returns:
             int32 (n_requests,): their rows; negative: none.
         """
-        return _named(slates.users, self._first_named("users"), slates.as_of)
+        return named_before(slates.users, self._first_named("users"), slates.as_of)
 
     def _first_named(self, what: Literal["items", "users"]) -> NDArray[np.int64]:
-        """Find when each id was first named; kept, because only expressions over ids ask.
-
-        Returns:
-            int64 (n_rows + 1,): the last is of no row.
-        """
+        # Kept, because only expressions over ids ask.
         if what not in self._first:
-            entities = self.items if what == "items" else self.users
-            first = np.full(len(entities.ids) + 1, np.iinfo(np.int64).max)
-            actions, (owners, visible, _) = self._log.actions, entities.version_table()
-            rows = actions.items if what == "items" else actions.users
-            # Newest first: of several the earliest is what stays.
-            first[rows[::-1]] = actions.visible[::-1]
-            first[-1] = np.iinfo(np.int64).max
-            np.minimum.at(first, owners, visible)
-            self._first[what] = first
+            self._first[what] = first_named(self._log, what)
         return self._first[what]
-
-    def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
-        """Read a scalar aggregate for every candidate.
-
-        Returns:
-            float64 (n_candidates,): NaN where it is missing.
-        """
-        return self.read_many((aggregate,), slates)[0]
 
     def read_many(
         self, aggregates: Sequence[Aggregate], slates: Slates
@@ -175,8 +155,8 @@ class OfflineReader:
         items, types = found.items[back], found.types[back]
         instants = np.repeat(slates.as_of, aggregate.n)
         versions = self._item_timeline.as_of(items.ravel(), instants).reshape(items.shape)
-        ages = age_s(slates.as_of[:, None], found.occurred[back])
-        ages_s = np.where(types >= 0, ages, np.nan).astype(np.float32)
+        ages_s = np.empty(items.shape, dtype=np.float32)
+        ages_of(types, found.occurred[back], slates.as_of, ages_s)
         return Histories(versions, types, ages_s, found.values[back])
 
     def _last_items(self, aggregate: Aggregate, slates: Slates) -> LastItems:
@@ -395,10 +375,3 @@ class _Walk:
             self._aggregate, keyed, actions, self.wanted, pairs=self._pairs, keys=keys
         )
         self._cells.stream(*folded, reads, self._aggregate.reduce, out=self.out)
-
-
-def _named(
-    rows: NDArray[np.int32], first: NDArray[np.int64], as_of: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    seen = first[np.where(rows >= 0, rows, -1)] < as_of
-    return np.where(seen, rows, np.int32(UNKNOWN)).astype(np.int32)

@@ -20,7 +20,7 @@ from recsys.features.gather import Gather
 from recsys.features.keys import Key, parse_key
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources, request_owners
-from recsys.features.reading import BatchMemo
+from recsys.features.reading import BatchMemo, StateReader
 from recsys.features.ring_loops import describe
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
@@ -63,7 +63,7 @@ class StateRecord:
     n_swept: int
 
 
-class OnlineState:
+class OnlineState(StateReader):
     """Aggregates as of now; as a reader it sees everything that was applied.
 
     Args:
@@ -141,14 +141,6 @@ class OnlineState:
             int32 (n_requests,): their rows; negative: none.
         """
         return slates.users
-
-    def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
-        """Read a scalar aggregate for every candidate.
-
-        Returns:
-            float64 (n_candidates,): NaN where it is missing.
-        """
-        return self.read_many((aggregate,), slates)[0]
 
     def read_many(
         self, aggregates: Sequence[Aggregate], slates: Slates

@@ -126,36 +126,62 @@ class LogProfile:
         return found[0] if found else ""
 
 
+class LogProfiler:
+    """Describes a log while it is encoded: a watcher of `encode_log`."""
+
+    def __init__(self) -> None:
+        self._types: Counter[str] = Counter()
+        self._context, self._candidates = _Tallies(), _Tallies()
+        self._n_impressions = 0
+
+    def __call__(self, piece: LogSnapshot, log: EncodedLog) -> None:
+        """Take a piece in."""
+        del log
+        counts = piece.interactions["type"].value_counts()
+        self._types.update(dict(counts.iter_rows()))
+        self._n_impressions += piece.impressions.height
+        for context, said in piece.impressions.select("context", "item_attributes").iter_rows():
+            self._context.add(decode_attributes(context))
+            if said and said != "{}":
+                for attributes in decode_attributes(said).values():
+                    self._candidates.add(attributes)
+
+    def profile(self, log: EncodedLog) -> LogProfile:
+        """Describe what was taken in.
+
+        Args:
+            log: All of it, encoded.
+
+        Returns:
+            Its profile; names in alphabetical order.
+        """
+        return LogProfile(
+            items=profile_attributes(_all_attributes(log.items)),
+            users=profile_attributes(_all_attributes(log.users)),
+            context=self._context.profiles(),
+            event_types=dict(sorted(self._types.items())),
+            n_items=len(log.items.ids),
+            n_users=len(log.users.ids),
+            n_impressions=self._n_impressions,
+            span_s=_span_s(log),
+            candidates=self._candidates.profiles(),
+        )
+
+
 def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
-    """Describe a log.
+    """Describe a log in memory.
 
     Returns:
         Its profile; names in alphabetical order.
     """
-    types = snapshot.interactions["type"].value_counts(sort=True).sort("type")
-    context = (decode_attributes(text) for text in snapshot.impressions["context"])
-    return LogProfile(
-        items=profile_attributes(_all_attributes(log.items)),
-        users=profile_attributes(_all_attributes(log.users)),
-        context=profile_attributes(context),
-        event_types=dict(types.iter_rows()),
-        n_items=len(log.items.ids),
-        n_users=len(log.users.ids),
-        n_impressions=snapshot.impressions.height,
-        span_s=_span_s(log),
-        candidates=profile_attributes(_of_candidates(snapshot)),
-    )
+    profiler = LogProfiler()
+    profiler(snapshot, log)
+    return profiler.profile(log)
 
 
 def _span_s(log: EncodedLog) -> float:
     occurred = log.actions.occurred
     return float(occurred.max() - occurred.min()) / MICROSECONDS if len(occurred) else 0.0
-
-
-def _of_candidates(snapshot: LogSnapshot) -> Iterable[Attributes]:
-    for text in snapshot.impressions["item_attributes"]:
-        if text and text != "{}":
-            yield from decode_attributes(text).values()
 
 
 def _all_attributes(entities: Entities) -> Iterable[Attributes]:
@@ -198,17 +224,30 @@ class _Tally:
         return tuple(text for _, text in heapq.nsmallest(_MOST_FREQUENT, often))
 
 
+class _Tallies:
+    """Counts of all attributes, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, _Tally] = defaultdict(_Tally)
+
+    def add(self, attributes: Attributes) -> None:
+        for name, value in attributes.items():
+            self._by_name[name].add(value)
+
+    def profiles(self) -> dict[str, AttributeProfile]:
+        return {name: self._by_name[name].profile() for name in sorted(self._by_name)}
+
+
 def profile_attributes(rows: Iterable[Attributes]) -> dict[str, AttributeProfile]:
     """Describe all attributes that any of the rows carries.
 
     Returns:
         Profiles by name, in alphabetical order.
     """
-    tallies: dict[str, _Tally] = defaultdict(_Tally)
+    tallies = _Tallies()
     for attributes in rows:
-        for name, value in attributes.items():
-            tallies[name].add(value)
-    return {name: tallies[name].profile() for name in sorted(tallies)}
+        tallies.add(attributes)
+    return tallies.profiles()
 
 
 def kind_of_value(value: AttributeValue) -> Kind:

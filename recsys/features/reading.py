@@ -12,7 +12,7 @@ from recsys.features.entities import Entities
 from recsys.features.models import Histories
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate
-from recsys.schema import IMPRESSION, MICROSECONDS, SESSION
+from recsys.schema import IMPRESSION, SESSION
 
 if TYPE_CHECKING:
     from recsys.features.actions import EventTypes
@@ -42,8 +42,12 @@ class StateReader(Protocol):
         ...
 
     def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
-        """Read a scalar aggregate for every candidate: float64 (n_candidates,), NaN: missing."""
-        ...
+        """Read a scalar aggregate for every candidate.
+
+        Returns:
+            float64 (n_candidates,): NaN where it is missing.
+        """
+        return self.read_many((aggregate,), slates)[0]
 
     def read_many(
         self, aggregates: Sequence[Aggregate], slates: Slates
@@ -94,12 +98,3 @@ def type_mask(of: tuple[str, ...], types: EventTypes) -> NDArray[np.bool_]:
     return np.array([
         name in of or (ANY_INTERACTION in of and name != IMPRESSION) for name in types.names
     ])
-
-
-def age_s(as_of: NDArray[np.int64], instants: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Measure the time from instants to requests.
-
-    Returns:
-        Seconds; the same arithmetic in both executions, so that they agree to the bit.
-    """
-    return (as_of - instants) / MICROSECONDS

@@ -238,6 +238,27 @@ def move_rings(
 
 
 @compiled
+def ages_of(
+    types: NDArray[np.int16],
+    occurred: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    ages_s: NDArray[np.float32],
+) -> None:
+    """Say how long ago last items were acted on.
+
+    Args:
+        types: As in `LastItems`.
+        occurred: The same.
+        as_of: int64 (n_requests,).
+        ages_s: float32 (n_requests, n): written; NaN: padding.
+    """
+    for request in range(len(types)):
+        for i in range(types.shape[1]):
+            age = (as_of[request] - occurred[request, i]) / MICROSECONDS
+            ages_s[request, i] = age if types[request, i] >= 0 else np.nan
+
+
+@compiled
 def describe(
     items: NDArray[np.int32],
     types: NDArray[np.int16],
@@ -262,6 +283,4 @@ def describe(
         for i in range(items.shape[1]):
             item = items[request, i]
             versions[request, i] = current[item] if 0 <= item < len(current) else -1
-            is_there = types[request, i] >= 0
-            age = (as_of[request] - occurred[request, i]) / MICROSECONDS
-            ages_s[request, i] = age if is_there else np.nan
+    ages_of(types, occurred, as_of, ages_s)

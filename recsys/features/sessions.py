@@ -219,9 +219,9 @@ class Visitors:
         self._of_user.resize(int(users.max(initial=-1)) + 1)
         named = np.array([bool(session) for session in session_ids], dtype=np.bool_)
         plain = users if not named.any() else users[~named]
-        for user in np.unique(plain[plain >= 0]).tolist():
-            if self._of_user.rows[user] == NO_VISITOR:
-                self._of_user.rows[user] = self._give(user)
+        plain = plain[plain >= 0]
+        for user in np.unique(plain[self._of_user.rows[plain] == NO_VISITOR]).tolist():
+            self._of_user.rows[user] = self._give(user)
         found = np.full(len(users), NO_VISITOR, dtype=np.int32)
         there = users >= 0
         found[there] = self._of_user.rows[users[there]]

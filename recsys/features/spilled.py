@@ -1,57 +1,65 @@
-"""A log as integers in files, encoded piece by piece and mapped: its length costs no memory.
-
-What stays in memory is what names things: ids, versions of items and users, distinct contexts, and
-the ids of sessions where events have one.
-"""
+"""Columns that grow piece by piece: of a long log in files that are mapped, else in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-import polars as pl
-
-from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import (
-    ACTION_COLUMNS,
-    Actions,
-    EncodedLog,
-    empty_log,
-    encode_next,
-    no_actions,
-)
-from recsys.features.contexts import recent_impressions
+from numpy.typing import DTypeLike, NDArray
 
 
-def encode_pieces(pieces: Iterable[LogSnapshot], folder: Path) -> EncodedLog:
-    """Encode a log that is longer than the memory.
+class GrowingColumns:
+    """Columns of numbers, side by side.
+
+    The files have no names: they are gone when nobody maps them any more, however a process ends.
 
     Args:
-        pieces: Of the log, each later than the one before, such as `read_pieces` gives.
-        folder: An empty one, for a file per column; they must stay as long as the log is used.
-
-    Returns:
-        What `encode_log` gives, but for the numbers of rows, which differ; its columns are mapped
-        from the files and cannot be written to.
+        dtypes: Of each column, by name.
+        folder: Where files go; None: everything stays in memory.
     """
-    log, latest_at = empty_log(), 0
-    shown: pl.DataFrame | None = None
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / name).open("wb")) for name in ACTION_COLUMNS}
-        for piece in pieces:
-            rows, shown = encode_next(piece, log, shown)
-            for name, file in files.items():
-                np.ascontiguousarray(getattr(rows, name)).tofile(file)
-            latest_at = int(rows.visible[-1]) if len(rows) else latest_at
-    recent = [] if shown is None else recent_impressions(shown, latest_at)
-    return replace(log, actions=_mapped(folder), recent=recent)
 
+    def __init__(self, dtypes: Mapping[str, DTypeLike], folder: Path | None) -> None:
+        self._dtypes = dict(dtypes)
+        self._folder = folder
+        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in self._dtypes}
+        self._files: dict[str, IO[bytes]] = {}
 
-def _mapped(folder: Path) -> Actions:
-    kinds = {name: getattr(no_actions(), name).dtype for name in ACTION_COLUMNS}
-    if not (folder / "types").stat().st_size:
-        return no_actions()  # an empty file cannot be mapped
-    return Actions(**{name: np.memmap(folder / name, kind, "r") for name, kind in kinds.items()})
+    def append(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Add rows.
+
+        Args:
+            columns: All of them, of one length.
+        """
+        for name, dtype in self._dtypes.items():
+            rows = np.ascontiguousarray(columns[name], dtype=dtype)
+            if not len(rows):
+                continue
+            if self._folder is None:
+                self._parts[name].append(rows)
+                continue
+            if name not in self._files:
+                self._files[name] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            rows.tofile(self._files[name])
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """Take the columns; no more rows can be added.
+
+        Returns:
+            By name; those in files are mapped and cannot be written to.
+        """
+        found = {name: self._whole(name) for name in self._dtypes}
+        for file in self._files.values():
+            file.close()
+        return found
+
+    def _whole(self, name: str) -> NDArray[Any]:
+        dtype, parts = self._dtypes[name], self._parts.pop(name)
+        if name in self._files:
+            self._files[name].flush()
+            return np.asarray(np.memmap(self._files[name], dtype, "r"))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.zeros(0, dtype=dtype), *parts])

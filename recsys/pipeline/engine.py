@@ -19,7 +19,8 @@ from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_profile, read_
 from recsys.bundle.locks import exclusive
 from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.errors import BundleError, CheckpointError
-from recsys.events.snapshot import LogSnapshot, read_snapshot
+from recsys.events.pieces import StoredLog
+from recsys.events.snapshot import LogSource
 from recsys.features.actions import encode_log
 from recsys.features.candidates import CandidateColumns, said_of
 from recsys.features.slates import Slates, one_slate
@@ -29,6 +30,7 @@ from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
 from recsys.pipeline.given import columns_of, given_of
 from recsys.pipeline.live import LiveState, live_state_of, restart_live_state
+from recsys.pipeline.noting import LogNotes
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import (
     Explanation,
@@ -296,9 +298,7 @@ class Engine:
                 successor.record_features(self._feature_log)
                 return successor
         with self._live.journal() as arrived:
-            successor = make_engine(
-                self._workspace, bundle, read_snapshot(self._workspace.log_config)
-            )
+            successor = make_engine(self._workspace, bundle, StoredLog(self._workspace.log_config))
             self._live.hand_on_to(successor._live, arrived)
         successor.record_features(self._feature_log)
         return successor
@@ -392,7 +392,7 @@ def load_engine(workspace: Workspace, version: str | None = None) -> Engine:
         return _restarted(workspace, bundle)
     except CheckpointError as error:
         _log.info("state_from_log", found=str(error))
-    return make_engine(workspace, bundle, read_snapshot(workspace.log_config))
+    return make_engine(workspace, bundle, StoredLog(workspace.log_config))
 
 
 def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
@@ -413,13 +413,14 @@ def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
     return Engine(workspace, scorer, live)
 
 
-def make_engine(workspace: Workspace, bundle: OpenBundle, snapshot: LogSnapshot) -> Engine:
+def make_engine(workspace: Workspace, bundle: OpenBundle, source: LogSource) -> Engine:
     """Make an engine of a verified bundle and a log.
 
     Returns:
         The engine.
     """
-    log = encode_log(snapshot, tuple(read_profile(bundle).event_types))
+    notes = LogNotes()
+    log = encode_log(source, tuple(read_profile(bundle).event_types), [notes])
     scorer = read_scorer(bundle, workspace, log.items)
     aggregates = scorer.capabilities.plan.aggregates
-    return Engine(workspace, scorer, live_state_of(log, snapshot, aggregates))
+    return Engine(workspace, scorer, live_state_of(log, notes, aggregates))

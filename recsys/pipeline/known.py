@@ -17,22 +17,33 @@ class KnownEvents:
     """A set of (kind, event id), as 64-bit hashes.
 
     With a hundred million events a new one is taken for a known one with odds of 1 in 10 ** 11.
-
-    Args:
-        snapshot: The log that the state was made of.
     """
 
-    def __init__(self, snapshot: LogSnapshot) -> None:
-        self._hashes: dict[Kind, np.ndarray] = {}
+    def __init__(self) -> None:
+        self._sorted: dict[Kind, np.ndarray] = {kind: np.zeros(0, np.uint64) for kind in KINDS}
+        self._unsorted: list[tuple[Kind, np.ndarray]] = []
         self._new: set[tuple[Kind, int]] = set()
         self.last_visible_at = 0
         self.n_events = 0
+
+    def note(self, piece: LogSnapshot) -> None:
+        """Know the events of a piece of the log, which are later than all before."""
         for kind in KINDS:
-            frame: pl.DataFrame = getattr(snapshot, kind)
-            self._hashes[kind] = np.sort(_hashed(frame["event_id"]))
+            frame: pl.DataFrame = getattr(piece, kind)
+            if frame.is_empty():
+                continue
+            self._unsorted.append((kind, _hashed(frame["event_id"])))
             self.n_events += frame.height
-            if frame.height:
-                self.last_visible_at = max(self.last_visible_at, int(frame["visible_at"][-1]))
+            self.last_visible_at = max(self.last_visible_at, int(frame["visible_at"][-1]))
+
+    @property
+    def _hashes(self) -> dict[Kind, np.ndarray]:
+        if self._unsorted:
+            for kind, known in self._sorted.items():
+                parts = [hashes for k, hashes in self._unsorted if k == kind]
+                self._sorted[kind] = np.sort(np.concatenate([known, *parts]))
+            self._unsorted = []
+        return self._sorted
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give what is known as arrays, for a saved state.
@@ -49,7 +60,7 @@ class KnownEvents:
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Know what `arrays` gave, and nothing else."""
         self.last_visible_at = int(arrays["last_visible_at"][0])
-        self._hashes = {kind: arrays[kind] for kind in KINDS}
+        self._sorted, self._unsorted = {kind: arrays[kind] for kind in KINDS}, []
         self._new = set()
         self.n_events = sum(len(hashes) for hashes in self._hashes.values())
 

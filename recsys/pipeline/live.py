@@ -20,13 +20,14 @@ from recsys.bundle.contents import Scorer
 from recsys.config import LogConfig
 from recsys.errors import CheckpointError
 from recsys.events.replay import visible_events
-from recsys.events.snapshot import LogSnapshot, read_tail, snapshot_of
+from recsys.events.snapshot import read_tail, snapshot_of
 from recsys.features.actions import EncodedLog, EventTypes, encode_log
 from recsys.features.checkpoint import load_state, save_state
 from recsys.features.growable import Growable
 from recsys.features.online import OnlineState
 from recsys.features.vocabulary import Aggregate
 from recsys.pipeline.known import KnownEvents
+from recsys.pipeline.noting import LogNotes
 from recsys.pipeline.warming import RecentRequests, one_of_each
 from recsys.schema import Event, InteractionEvent, VisibleEvent
 
@@ -91,7 +92,7 @@ class LiveState:
         installation, and everybody who ranks waits with it.
         """
         names, nothing = self.state.types.names[1:], snapshot_of([])
-        scratch = live_state_of(encode_log(nothing, names), nothing, self._aggregates)
+        scratch = live_state_of(encode_log(nothing, names), LogNotes(), self._aggregates)
         for visible in one_of_each(names):
             scratch.apply([visible])
 
@@ -197,26 +198,28 @@ class LiveState:
 
 
 def live_state_of(
-    log: EncodedLog, snapshot: LogSnapshot, aggregates: Mapping[str, Aggregate]
+    log: EncodedLog, notes: LogNotes, aggregates: Mapping[str, Aggregate]
 ) -> LiveState:
     """Fold a log into a state.
 
     Args:
         log: The log so far.
-        snapshot: The same, with event ids.
+        notes: What was noted when it was encoded.
         aggregates: What is kept, by name.
 
     Returns:
         The state.
     """
-    acted_on = log.actions.items[log.actions.types != 0]
+    acted_on = np.zeros(len(log.items.ids), dtype=np.int64)
+    for part in log.actions.pieces():
+        acted_on += np.bincount(part.items[part.types != 0], minlength=len(acted_on))
     return LiveState(
         OnlineState(log, tuple(aggregates.values())),
         aggregates,
-        known=KnownEvents(snapshot),
-        requests=RecentRequests(snapshot),
-        acted_on=np.bincount(acted_on, minlength=len(log.items.ids)).astype(np.float64),
-        n_erased=snapshot.erasures,
+        known=notes.known,
+        requests=RecentRequests(notes.latest),
+        acted_on=acted_on.astype(np.float64),
+        n_erased=notes.n_erased,
     )
 
 
@@ -237,7 +240,7 @@ def restart_live_state(
         CheckpointError: There is none that can be used, or the log has other events than it.
     """
     state, extra = load_state(tuple(aggregates.values()), folder)
-    known = KnownEvents(snapshot_of([]))
+    known = KnownEvents()
     known.restore(extra)
     found = read_tail(log, known.last_visible_at)
     n_erased = int(extra.get(_N_ERASED, np.zeros(1))[0])

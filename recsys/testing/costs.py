@@ -42,7 +42,7 @@ def latency_ms(subject: Subject, rng: np.random.Generator) -> float:
     Returns:
         Median in milliseconds.
     """
-    log = encode_log(subject.dataset.snapshot)
+    log = encode_log(subject.snapshot)
     state = OnlineState(log, subject.aggregates)
     n_items, n_users = len(log.items.ids), max(1, len(log.users.ids))
     found = []
@@ -77,9 +77,7 @@ def bytes_per_key(subject: Subject) -> dict[str, float]:
     Returns:
         Bytes per key, by key.
     """
-    state = OnlineState(
-        encode_log(subject.dataset.snapshot), tuple(subject.plan.aggregates.values())
-    )
+    state = OnlineState(encode_log(subject.snapshot), tuple(subject.plan.aggregates.values()))
     n_keys = state.n_keys()
     return {by: size / max(n_keys[by], _FEWEST_KEYS) for by, size in state.nbytes().items()}
 

@@ -12,7 +12,6 @@ from recsys.config import Config
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.candidates import chosen_candidates
 from recsys.features.plan import FeaturePlan
-from recsys.features.profile import profile_log
 from recsys.features.slates import Slates, one_slate
 from recsys.features.vocabulary import Aggregate
 from recsys.hookspecs import CandidateSource, Filter
@@ -28,7 +27,8 @@ class Subject:
     Args:
         plugin: The plugin.
         config: Its settings, and how the log is labelled.
-        dataset: The log and its requests.
+        snapshot: The log.
+        dataset: The same, encoded, and its requests.
         plan: What the plugin offers on it, without feature models, which only training can fit.
         aggregates: What its features read.
         sources: Its candidate sources.
@@ -37,6 +37,7 @@ class Subject:
 
     plugin: LoadedPlugin
     config: Config
+    snapshot: LogSnapshot
     dataset: Dataset
     plan: FeaturePlan
     aggregates: tuple[Aggregate, ...]
@@ -106,9 +107,18 @@ def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) ->
         TrainingError: The log has no interactions.
     """
     dataset = make_dataset(snapshot, config)
-    offered = ask_plugins([plugin], config, profile_log(snapshot, dataset.log))
+    offered = ask_plugins([plugin], config, dataset.profile)
     plan = offered.plan.without_models()
-    return Subject(plugin, config, dataset, plan, _read_by(plan), offered.sources, offered.filters)
+    return Subject(
+        plugin=plugin,
+        config=config,
+        snapshot=snapshot,
+        dataset=dataset,
+        plan=plan,
+        aggregates=_read_by(plan),
+        sources=offered.sources,
+        filters=offered.filters,
+    )
 
 
 def _read_by(plan: FeaturePlan) -> tuple[Aggregate, ...]:

@@ -1,4 +1,4 @@
-"""What a training or evaluation run works on: the log in memory, labelled and split."""
+"""What a training or evaluation run works on: the log as integers, labelled and described."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from recsys.config import Config
 from recsys.errors import TrainingError
-from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import EncodedLog, encode_log
+from recsys.events.digest import LogDigest
+from recsys.events.snapshot import LogSource
+from recsys.features.actions import EncodedLog, Watcher, encode_log
 from recsys.features.offline import OfflineReader
-from recsys.training.labels import LabelledSlates, impression_slates
+from recsys.features.profile import LogProfile, LogProfiler
+from recsys.training.labels import ImpressionLabels, LabelledSlates
 from recsys.training.negatives import sampled_slates
 
 
@@ -21,25 +23,33 @@ class Dataset:
     """A log, ready to learn from.
 
     Args:
-        snapshot: The log as tables.
         log: The log as integers.
         reader: Reads features of any past request.
         labelled: Past requests, oldest first.
+        profile: What kind of log it is.
+        digest: How many events it has, and a name for them.
     """
 
-    snapshot: LogSnapshot
     log: EncodedLog
     reader: OfflineReader
     labelled: LabelledSlates
+    profile: LogProfile
+    digest: LogDigest
 
 
-def make_dataset(snapshot: LogSnapshot, config: Config, known_types: Sequence[str] = ()) -> Dataset:
-    """Encode and label a log; one without impressions gets sampled negatives.
+def make_dataset(
+    source: LogSource,
+    config: Config,
+    known_types: Sequence[str] = (),
+    watch: Sequence[Watcher] = (),
+) -> Dataset:
+    """Encode and label a log, in one go; one without impressions gets sampled negatives.
 
     Args:
-        snapshot: The log.
+        source: The log.
         config: Labels, negatives and the seed that draws them.
         known_types: Event types in the order in which a bundle's models know them.
+        watch: Called with every piece of the log and its rows.
 
     Returns:
         The data set; the same log and seed give the same one.
@@ -47,13 +57,16 @@ def make_dataset(snapshot: LogSnapshot, config: Config, known_types: Sequence[st
     Raises:
         TrainingError: The log has no interactions.
     """
-    if snapshot.interactions.is_empty():
-        found = f"{snapshot.impressions.height} impressions and no interactions"
+    digest, profiler = LogDigest(), LogProfiler()
+    labels = ImpressionLabels(config.labels, source.scratch)
+    own: list[Watcher] = [lambda piece, _: digest.add(piece), profiler, labels]
+    log = encode_log(source, known_types, [*own, *watch])
+    if not digest.n_events["interactions"]:
+        found = f"{digest.n_events['impressions']} impressions and no interactions"
         raise TrainingError("log", found, "interactions")
-    log = encode_log(snapshot, known_types)
-    if snapshot.impressions.is_empty():
-        rng = np.random.default_rng(config.seed)
-        labelled = sampled_slates(log, config.labels, config.split, rng)
+    if digest.n_events["impressions"]:
+        labelled = labels.labelled()
     else:
-        labelled = impression_slates(snapshot, log, config.labels)
-    return Dataset(snapshot, log, OfflineReader(log), labelled)
+        rng = np.random.default_rng(config.seed)
+        labelled = sampled_slates(log, config.labels, config.split, rng, scratch=source.scratch)
+    return Dataset(log, OfflineReader(log), labelled, profiler.profile(log), digest)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -11,11 +14,27 @@ from numpy.typing import NDArray
 from recsys.config import LabelsConfig
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
-from recsys.features.actions import EncodedLog
-from recsys.features.candidates import CandidateColumns, candidate_columns
+from recsys.features.actions import Actions, EncodedLog
+from recsys.features.candidates import candidate_columns
+from recsys.features.codes import number_texts
+from recsys.features.entities import Entities
 from recsys.features.slates import Slates
-from recsys.schema import Attributes
+from recsys.features.spilled import GrowingColumns
+from recsys.schema import IMPRESSION, Attributes
 
+#: Interactions that are looked at at a time.
+_PIECE: Final = 4_000_000
+_SHOWN: Final = pl.Schema({
+    "event_id": pl.String(),
+    "impression_id": pl.String(),
+    "session_id": pl.String(),
+    "occurred_at": pl.Int64(),
+    "context": pl.String(),
+    "user": pl.Int32(),
+    "size": pl.Int64(),
+})
+_NAMED: Final = pl.Schema({"impression_id": pl.String(), "item": pl.Int32(), "grade": pl.Float32()})
+_LOOSE: Final = {"user": np.int32, "item": np.int32, "occurred_at": np.int64, "grade": np.float32}
 #: An interaction that names no impression belongs to the last list that showed the item to the
 #: user, if that is no longer ago than this.
 ATTRIBUTION_US = 86_400 * 1_000_000
@@ -65,51 +84,134 @@ class LabelledSlates:
         return LabelledSlates(self.slates.take(chosen), grades, self.sampled)
 
 
-def impression_slates(
-    snapshot: LogSnapshot, log: EncodedLog, labels: LabelsConfig
-) -> LabelledSlates:
-    """Grade the impressions of a log.
+class ImpressionLabels:
+    """Grades the impressions of a log while it is encoded: a watcher of `encode_log`.
+
+    What stays in memory is the impressions, as training needs them, and the interactions that name
+    one; those that name none, which may be the whole log, lie in a file where the log does.
 
     Args:
-        snapshot: The log.
-        log: The same log, encoded.
         labels: Grade of each interaction type.
-
-    Returns:
-        One request per impression, as of the instant at which it was shown.
+        scratch: A folder with room for a part of the log; None: there is room in memory.
     """
-    impressions = snapshot.impressions.sort("occurred_at", "event_id")
-    shown = (
-        impressions
-        .select(
-            pl.int_range(pl.len()).alias("request"),
-            "impression_id",
-            "user_id",
-            "occurred_at",
-            "item_ids",
+
+    def __init__(self, labels: LabelsConfig, scratch: Path | None = None) -> None:
+        self._labels = labels
+        self._shown: list[pl.DataFrame] = []
+        self._items: list[NDArray[np.int32]] = []
+        self._said: list[tuple[int, Attributes]] = []
+        self._n_shown = 0
+        self._named: list[pl.DataFrame] = []
+        self._loose = GrowingColumns(_LOOSE, scratch)
+
+    def __call__(self, piece: LogSnapshot, log: EncodedLog) -> None:
+        """Take a piece in."""
+        # Both are in order of time: rows of one kind stand as the events do.
+        is_shown = log.actions.types == log.types.index(IMPRESSION)
+        self._take_impressions(piece.impressions, log.actions.items[is_shown], log.users)
+        self._take_interactions(piece.interactions, log.actions.where(~is_shown))
+
+    def labelled(self) -> LabelledSlates:
+        """Grade what was taken in.
+
+        Returns:
+            One request per impression, as of the instant at which it was shown.
+        """
+        impressions = pl.concat([pl.DataFrame(schema=_SHOWN), *self._shown])
+        order = impressions.select(pl.arg_sort_by("occurred_at", "event_id")).to_series()
+        slates = Slates(
+            users=impressions["user"].to_numpy(),
+            as_of=impressions["occurred_at"].to_numpy(),
+            items=np.concatenate([np.zeros(0, dtype=np.int32), *self._items]),
+            offsets=np.concatenate([[0], np.cumsum(impressions["size"])]).astype(np.int64),
+            context=_contexts(impressions["context"]),
+            sessions=_sessions(impressions["session_id"]),
+            candidates=candidate_columns(self._said, self._n_shown),
+        ).take(order.to_numpy().astype(np.int64))
+        impressions = impressions[order]
+        grades = self._grades(slates, impressions["impression_id"])
+        return LabelledSlates(slates, grades, sampled=False)
+
+    def _take_impressions(
+        self, impressions: pl.DataFrame, items: NDArray[np.int32], users: Entities
+    ) -> None:
+        lists = impressions["item_ids"]
+        every = pl.DataFrame({
+            "row": np.repeat(np.arange(len(lists)), lists.list.len().to_numpy()),
+            "item": items,
+            "item_id": lists.explode(empty_as_null=False),
+        })
+        shown = every.unique(["row", "item"], keep="first", maintain_order=True)
+        self._said += _said(impressions["item_attributes"], shown, self._n_shown)
+        self._n_shown += shown.height
+        self._items.append(shown["item"].to_numpy())
+        self._shown.append(
+            impressions.select(
+                "event_id", "impression_id", "session_id", "occurred_at", "context",
+                user=pl.Series(users.rows_of(impressions["user_id"])),
+                size=pl.Series(np.bincount(shown["row"].to_numpy(), minlength=len(lists))),
+            )
+        )  # fmt: skip
+
+    def _take_interactions(self, interactions: pl.DataFrame, rows: Actions) -> None:
+        numbers, names = number_texts(interactions["type"])
+        grades = np.array([grade_of(self._labels, name) for name in names], dtype=np.float32)
+        done = interactions.select(
+            "impression_id", "occurred_at",
+            user=pl.Series(rows.users),
+            item=pl.Series(rows.items),
+            grade=pl.Series(grades[numbers]),
+        )  # fmt: skip
+        is_named = pl.col("impression_id") != ""
+        self._named.append(done.filter(is_named).select("impression_id", "item", "grade"))
+        loose = done.filter(~is_named & (pl.col("user") >= 0))
+        self._loose.append({name: loose[name].to_numpy() for name in _LOOSE})
+
+    def _grades(self, slates: Slates, impression_ids: pl.Series) -> NDArray[np.float32]:
+        """Find the largest grade of each shown item.
+
+        Returns:
+            float32 (n_candidates,): 0 where nothing was done.
+        """
+        shown = pl.DataFrame({
+            "request": np.repeat(np.arange(len(slates)), slates.sizes),
+            "item": slates.items,
+        })
+        lists = impression_ids.to_frame().with_row_index("request").cast({"request": pl.Int64})
+        named = pl.concat([pl.DataFrame(schema=_NAMED), *self._named])
+        of_lists = named.join(lists, on="impression_id").select("request", "item", "grade")
+        together = pl.concat([of_lists, *self._attributed(slates, shown)])
+        best = together.group_by("request", "item").agg(pl.col("grade").max())
+        graded = shown.join(best, on=["request", "item"], how="left", maintain_order="left")
+        return graded["grade"].fill_null(0.0).to_numpy()
+
+    def _attributed(self, slates: Slates, shown: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Find the lists to which interactions belong that name none.
+
+        Yields:
+            request, item, grade.
+        """
+        loose = self._loose.finish()
+        by_time = shown.with_columns(
+            user=pl.Series(slates.spread(slates.users)),
+            occurred_at=pl.Series(slates.spread(slates.as_of)),
         )
-        .explode("item_ids")
-        .rename({"item_ids": "item_id"})
-        .unique(["request", "item_id"], keep="first", maintain_order=True)
-    )
-    graded = shown.join(
-        _grades(snapshot, shown, labels),
-        on=["impression_id", "item_id"],
-        how="left",
-        maintain_order="left",
-    )
-    sizes = shown.group_by("request", maintain_order=True).len()["len"].to_numpy()
-    slates = Slates(
-        users=log.users.rows(impressions["user_id"].to_list()),
-        as_of=impressions["occurred_at"].to_numpy(),
-        items=log.items.rows(shown["item_id"].to_list()),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        context=_contexts(impressions),
-        sessions=_sessions(impressions["session_id"]),
-        candidates=_candidates(impressions["item_attributes"], shown),
-    )
-    grades = graded["grade"].fill_null(0.0).to_numpy().astype(np.float32)
-    return LabelledSlates(slates, grades, sampled=False)
+        for start in range(0, len(loose["user"]) if len(slates) else 0, _PIECE):
+            part = {name: column[start : start + _PIECE] for name, column in loose.items()}
+            found = (
+                pl
+                .DataFrame(part)
+                .sort("occurred_at")
+                .join_asof(
+                    by_time,
+                    on="occurred_at",
+                    by=["user", "item"],
+                    strategy="backward",
+                    tolerance=ATTRIBUTION_US,
+                    check_sortedness=False,  # the lists are in order, the others sorted just above
+                )
+            )
+            yield found.filter(pl.col("request").is_not_null()).select("request", "item", "grade")
 
 
 def grade_of(labels: LabelsConfig, event_type: str) -> float:
@@ -121,64 +223,25 @@ def grade_of(labels: LabelsConfig, event_type: str) -> float:
     return labels.grades.get(event_type, labels.other)
 
 
-def _grades(snapshot: LogSnapshot, shown: pl.DataFrame, labels: LabelsConfig) -> pl.DataFrame:
-    """Find the largest grade of each shown item.
-
-    Returns:
-        impression_id, item_id, grade.
-    """
-    types = snapshot.interactions["type"].unique().to_list()
-    grades = pl.DataFrame(
-        {"type": types, "grade": [grade_of(labels, name) for name in types]},
-        schema={"type": pl.String, "grade": pl.Float64},
-    )
-    done = snapshot.interactions.join(grades, on="type").select(
-        "impression_id", "user_id", "item_id", "occurred_at", "grade"
-    )
-    named = done.filter(pl.col("impression_id") != "")
-    loose = done.filter((pl.col("impression_id") == "") & (pl.col("user_id") != ""))
-    found = (
-        loose
-        .drop("impression_id")
-        .sort("occurred_at")
-        .join_asof(
-            shown.select("impression_id", "user_id", "item_id", "occurred_at").sort("occurred_at"),
-            on="occurred_at",
-            by=["user_id", "item_id"],
-            strategy="backward",
-            tolerance=ATTRIBUTION_US,
-            check_sortedness=False,  # both sides are sorted just above
-        )
-        .filter(pl.col("impression_id").is_not_null())
-    )
-    columns = ["impression_id", "item_id", "grade"]
-    together = pl.concat([named.select(columns), found.select(columns)])
-    return together.group_by("impression_id", "item_id").agg(pl.col("grade").max())
-
-
-def _contexts(impressions: pl.DataFrame) -> tuple[Attributes, ...]:
-    texts = impressions["context"].to_list()
-    if all(text in {"", "{}", None} for text in texts):
-        return ()
-    return tuple(decode_attributes(text) for text in texts)
-
-
-def _candidates(texts: pl.Series, shown: pl.DataFrame) -> CandidateColumns:
-    """Lay out what was known of items within their lists.
-
-    Returns:
-        (n_candidates,) by name and kind; empty where nothing was.
-    """
-    said = (
-        texts.to_frame("said").with_row_index("request").filter(~pl.col("said").is_in(["", "{}"]))
-    )
-    if said.is_empty():
-        return {}
-    known = {int(number): decode_attributes(text) for number, text in said.iter_rows()}
-    rows = enumerate(zip(shown["request"].to_list(), shown["item_id"].to_list(), strict=True))
-    found = ((i, known[request].get(item)) for i, (request, item) in rows if request in known)
-    return candidate_columns(((i, values) for i, values in found if values), shown.height)
+def _contexts(texts: pl.Series) -> tuple[Attributes, ...]:
+    numbers, distinct = number_texts(texts)
+    decoded = [decode_attributes(text) for text in distinct.to_list()]
+    return tuple(decoded[number] for number in numbers.tolist()) if any(decoded) else ()
 
 
 def _sessions(ids: pl.Series) -> tuple[str, ...]:
     return tuple(ids.to_list()) if bool((ids != "").any()) else ()
+
+
+def _said(texts: pl.Series, shown: pl.DataFrame, n_before: int) -> list[tuple[int, Attributes]]:
+    """Find what was known of items within their lists.
+
+    Returns:
+        Positions among all that was shown, and attributes.
+    """
+    given = texts.to_frame("said").with_row_index("row").filter(~pl.col("said").is_in(["", "{}"]))
+    known = {row: decode_attributes(text) for row, text in given.iter_rows()}
+    rows = shown.with_row_index("place", n_before).filter(pl.col("row").is_in(given["row"]))
+    columns = rows.select("place", "row", "item_id")
+    found = ((place, known[row].get(item)) for place, row, item in columns.iter_rows())
+    return [(place, attributes) for place, attributes in found if attributes]

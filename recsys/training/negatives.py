@@ -8,35 +8,32 @@ request could have held it, and a ranker would learn that what has no past is al
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config import LabelsConfig, SplitConfig
 from recsys.features.actions import EncodedLog
+from recsys.features.naming import first_named
 from recsys.features.slates import Slates
+from recsys.features.spilled import GrowingColumns
 from recsys.training.labels import LabelledSlates, grade_of
 
-_NEVER = np.iinfo(np.int64).max
-
-
-def known_since(log: EncodedLog) -> NDArray[np.int64]:
-    """Find when each item was first named by any event.
-
-    Returns:
-        int64 (n_items,): microseconds; the latest instant there is for an item that no event names.
-    """
-    since = np.full(len(log.items.ids), _NEVER, dtype=np.int64)
-    owners, visible, _ = log.items.version_table()
-    np.minimum.at(since, owners, visible)
-    there = log.actions.items >= 0
-    np.minimum.at(since, log.actions.items[there], log.actions.visible[there])
-    return since
+#: Rows that are looked at at a time.
+_PIECE: Final = 1_000_000
 
 
 def sampled_slates(
-    log: EncodedLog, labels: LabelsConfig, split: SplitConfig, rng: np.random.Generator
+    log: EncodedLog,
+    labels: LabelsConfig,
+    split: SplitConfig,
+    rng: np.random.Generator,
+    *,
+    scratch: Path | None = None,
 ) -> LabelledSlates:
     """Make one request of everything that a user did at one instant.
 
@@ -45,35 +42,59 @@ def sampled_slates(
         labels: Grade of each interaction type.
         split: How many negatives per positive, and how many slates at most.
         rng: Draws negatives.
+        scratch: A folder with room for a part of the log; None: there is room in memory.
 
     Returns:
         Requests oldest first; positives and negatives in random order.
     """
-    actions = log.actions.where(log.actions.users >= 0)
-    baskets = _baskets(actions.users, actions.occurred)
-    since = known_since(log)
+    actions = _of_users(log, scratch)
+    since = first_named(log, "items")
     order = np.argsort(since, kind="stable").astype(np.int32)
     past = _Past(actions.items, order, since[order], split.popular_negatives)
     by_type = np.array([grade_of(labels, name) for name in log.types.names], dtype=np.float32)
-    chosen = _thinned(len(baskets) - 1, split.max_slates)
     users, as_of, items, grades = [], [], [], []
-    for basket in chosen.tolist():
-        rows = slice(int(baskets[basket]), int(baskets[basket + 1]))
-        instant = actions.occurred[rows.start]
+    for start, stop in _baskets(actions, split.max_slates).tolist():
+        rows = slice(start, stop)
+        instant = actions.occurred[start]
         known = since[actions.items[rows]] < instant
         best = _best_grades(actions.items[rows][known], by_type[actions.types[rows]][known])
-        drawn = past.draw(rows.start, instant, split.negatives * len(best), rng)
+        drawn = past.draw(start, instant, split.negatives * len(best), rng)
         negatives = [item for item in drawn.tolist() if item not in best]
         if not negatives:
             continue
         slate = np.array([*best, *dict.fromkeys(negatives)], dtype=np.int32)
         shuffled = rng.permutation(len(slate))
         labelled = np.array([best.get(item, 0.0) for item in slate.tolist()], dtype=np.float32)
-        users.append(actions.users[rows.start])
+        users.append(actions.users[start])
         as_of.append(instant)
         items.append(slate[shuffled])
         grades.append(labelled[shuffled])
     return LabelledSlates(_slates(users, as_of, items), _joined(grades), sampled=True)
+
+
+class _Done(NamedTuple):
+    """What was done by somebody, in the order in which it became visible.
+
+    Args:
+        types: int16 (n,): event types.
+        users: int32 (n,): user rows, none negative.
+        items: int32 (n,): item rows.
+        occurred: int64 (n,): microseconds.
+    """
+
+    types: NDArray[np.int16]
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    occurred: NDArray[np.int64]
+
+
+def _of_users(log: EncodedLog, scratch: Path | None) -> _Done:
+    dtypes = {name: getattr(log.actions, name).dtype for name in _Done._fields}
+    columns = GrowingColumns(dtypes, scratch)
+    for part in log.actions.pieces():
+        there = part.users >= 0
+        columns.append({name: getattr(part, name)[there] for name in dtypes})
+    return _Done(**columns.finish())
 
 
 def _slates(users: list[np.int32], as_of: list[np.int64], items: list[NDArray[np.int32]]) -> Slates:
@@ -90,20 +111,37 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
 
 
-def _baskets(users: NDArray[np.int32], instants: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Find where a run of one user at one instant begins.
+def _baskets(done: _Done, most: int) -> NDArray[np.int64]:
+    """Find runs of one user at one instant; of more than are wanted some, evenly.
 
     Returns:
-        int64 (n_baskets + 1,): starts, and the end of the last.
+        int64 (n, 2): where a run begins and ends.
     """
-    changed = (users[1:] != users[:-1]) | (instants[1:] != instants[:-1])
-    return np.concatenate([[0], np.flatnonzero(changed) + 1, [len(users)]])
+    n_runs = sum(len(starts) for starts in _run_starts(done))
+    chosen = np.arange(n_runs)
+    if n_runs > most:
+        chosen = np.linspace(0, n_runs - 1, most).astype(np.int64)
+    ends = np.full((len(chosen), 2), len(done.users), dtype=np.int64)
+    n_before = 0
+    for starts in _run_starts(done):
+        for side, runs in enumerate((chosen, chosen + 1)):
+            there = (runs >= n_before) & (runs < n_before + len(starts))
+            ends[there, side] = starts[runs[there] - n_before]
+        n_before += len(starts)
+    return ends
 
 
-def _thinned(n_baskets: int, most: int) -> NDArray[np.int64]:
-    if n_baskets <= most:
-        return np.arange(n_baskets)
-    return np.linspace(0, n_baskets - 1, most).astype(np.int64)
+def _run_starts(done: _Done) -> Iterator[NDArray[np.int64]]:
+    """Find where runs begin, a piece of the log at a time.
+
+    Yields:
+        int64: positions, ascending.
+    """
+    for start in range(0, len(done.users), _PIECE):
+        part = slice(max(start - 1, 0), start + _PIECE)
+        users, instants = done.users[part], done.occurred[part]
+        begins = (users[1:] != users[:-1]) | (instants[1:] != instants[:-1])
+        yield np.flatnonzero(begins if start else np.concatenate([[True], begins])) + start
 
 
 def _best_grades(items: NDArray[np.int32], grades: NDArray[np.float32]) -> dict[int, float]:

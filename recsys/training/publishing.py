@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recsys.bundle.store import BundleStore
 from recsys.events.merge import merge_spool
-from recsys.events.snapshot import read_snapshot
+from recsys.events.pieces import StoredLog
 from recsys.interest.sharing import join, part, rank
 from recsys.training.runs import remove_unfinished
 from recsys.training.stacking import Progress
@@ -59,4 +59,4 @@ def _train(
         remove_unfinished(workspace.runs)
     reuse = BundleStore(workspace.bundles).open() if ranker_only else None
     merge_spool(workspace.log_config)
-    return train(workspace, read_snapshot(workspace.log_config), progress, reuse=reuse)
+    return train(workspace, StoredLog(workspace.log_config), progress, reuse=reuse)

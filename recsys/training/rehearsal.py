@@ -89,7 +89,7 @@ def rehearse(
     return n_hidden
 
 
-class AsIfNew:
+class AsIfNew(StateReader):
     """Reads the log as if some candidates had never been shown or acted on.
 
     Args:
@@ -136,14 +136,6 @@ class AsIfNew:
             int32 (n_requests,): their rows; negative: none.
         """
         return self._reader.named_users(slates)
-
-    def read(self, aggregate: Aggregate, slates: Slates) -> NDArray[np.float64]:
-        """Read a scalar aggregate for every candidate.
-
-        Returns:
-            float64 (n_candidates,): NaN where it is missing.
-        """
-        return self.read_many((aggregate,), slates)[0]
 
     def read_many(
         self, aggregates: Sequence[Aggregate], slates: Slates

@@ -18,7 +18,6 @@ from typing import Final
 from recsys.bundle.durable import write_durably
 from recsys.bundle.locks import exclusive, is_held
 from recsys.config import Config
-from recsys.events.snapshot import LogSnapshot
 from recsys.training.summary import write_summary
 
 FACTS: Final = "run.json"
@@ -26,7 +25,7 @@ _CHECKPOINTS: Final = "*.safetensors"
 
 
 @contextmanager
-def open_run(runs: Path, config: Config, snapshot: LogSnapshot) -> Iterator[Path]:
+def open_run(runs: Path, config: Config, log_key: str) -> Iterator[Path]:
     """Make a folder for a run, or take over that of one which was cut off.
 
     Leaving without an error ends the run: its checkpoints are removed, its summary is written.
@@ -34,12 +33,12 @@ def open_run(runs: Path, config: Config, snapshot: LogSnapshot) -> Iterator[Path
     Args:
         runs: Where runs lie.
         config: What it is trained with.
-        snapshot: What it is trained on.
+        log_key: Names the log that it is trained on, as `LogDigest.key` does.
 
     Yields:
         The folder, named by the time in UTC; nobody else writes to it meanwhile.
     """
-    key = _key(config, snapshot)
+    key = _key(config, log_key)
     folder = next((path for path in _unfinished(runs, key) if not is_held(path)), None)
     if folder is None:
         folder = runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -72,10 +71,6 @@ def _write_facts(folder: Path, key: str, *, finished: bool) -> None:
     write_durably(folder / FACTS, facts.encode() + b"\n")
 
 
-def _key(config: Config, snapshot: LogSnapshot) -> str:
-    frames = (snapshot.items, snapshot.users, snapshot.impressions, snapshot.interactions)
-    log = [
-        (frame.height, int(frame["visible_at"].sum()) if frame.height else 0) for frame in frames
-    ]
-    text = json.dumps([config.model_dump(mode="json"), log], sort_keys=True)
+def _key(config: Config, log_key: str) -> str:
+    text = json.dumps([config.model_dump(mode="json"), log_key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

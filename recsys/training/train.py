@@ -12,9 +12,8 @@ from recsys.bundle.contents import Contents, SplitTimes, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
 from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.config import Config
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
-from recsys.features.profile import LogProfile, profile_log
 from recsys.features.store import ColumnStore
 from recsys.interest.sharing import leave
 from recsys.plugins.registry import load_capabilities
@@ -24,9 +23,9 @@ from recsys.ranking.rows import RankingRows
 from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.training.labels import LabelledSlates
-from recsys.training.processes import clear, hand_over, take_over
+from recsys.training.processes import clear, copying, take_over
 from recsys.training.rehearsal import rehearse
-from recsys.training.reuse import Requests, read_reused, reuse_models, write_scores
+from recsys.training.reuse import Requests, Reused, read_reused, reuse_models, write_scores
 from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
 from recsys.training.stacking import Progress, Stack, Stacking
@@ -52,7 +51,7 @@ class TrainReport:
 
 def train(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    source: LogSource,
     progress: Progress,
     *,
     reuse: OpenBundle | None = None,
@@ -64,7 +63,7 @@ def train(
 
     Args:
         workspace: Where plugins, runs and bundles live.
-        snapshot: The log.
+        source: The log.
         progress: Called with (what, done, total).
         reuse: Take the feature models of this bundle and their scores; only rankers are trained.
 
@@ -74,8 +73,16 @@ def train(
     Raises:
         TrainingError: The log has too little to learn from, or nothing can be reused.
     """
-    with open_run(workspace.runs, workspace.config, snapshot) as folder:
-        return _train(workspace, snapshot, folder, progress=progress, reuse=reuse)
+    config = workspace.config
+    progress("reading the log", 0, 1)
+    reused = read_reused(workspace, reuse) if reuse is not None else None
+    types = reused.event_types if reused else ()
+    with copying(workspace.runs) as copies:
+        dataset = make_dataset(source, config, types, [] if reused else [copies])
+        with open_run(workspace.runs, config, dataset.digest.key) as folder:
+            if reused is None:
+                copies.hand_over(folder, config)
+            return _train(workspace, dataset, folder, progress=progress, reused=reused)
 
 
 def assist(workspace: Workspace) -> None:
@@ -88,9 +95,9 @@ def assist(workspace: Workspace) -> None:
         TrainingError: The processes differ in what they see.
     """
     config = workspace.config
-    snapshot, folder = take_over(config)
-    dataset = make_dataset(snapshot, config)
-    plan = load_capabilities(workspace.folder, config, profile_log(snapshot, dataset.log)).plan
+    source, folder = take_over(config)
+    dataset = make_dataset(source, config)
+    plan = load_capabilities(workspace.folder, config, dataset.profile).plan
     split = split_by_time(dataset.labelled, config.split)
     _stack(config, plan, dataset, split, folder=folder, progress=lambda *_: None)
     leave()
@@ -98,21 +105,14 @@ def assist(workspace: Workspace) -> None:
 
 def _train(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    dataset: Dataset,
     folder: Path,
     *,
     progress: Progress,
-    reuse: OpenBundle | None,
+    reused: Reused | None,
 ) -> TrainReport:
     config = workspace.config
-    progress("reading the log", 0, 1)
-    if reuse is None:
-        hand_over(snapshot, folder, config)
-    reused = read_reused(workspace, reuse) if reuse is not None else None
-    dataset = make_dataset(snapshot, config, reused.event_types if reused else ())
-    profile = profile_log(snapshot, dataset.log)
-    if reused:
-        profile = reused.in_its_order(profile)
+    profile = reused.in_its_order(dataset.profile) if reused else dataset.profile
     capabilities = load_capabilities(workspace.folder, config, profile)
     split = split_by_time(dataset.labelled, config.split)
     seen = Requests(dataset.labelled.slates.part(0, split.validation_end), dataset.log)
@@ -133,7 +133,7 @@ def _train(
         models=stack.models,
     )
     draft = ManifestDraft(
-        log=_log_facts(snapshot, profile),
+        log=_log_facts(dataset),
         config=config.model_dump(mode="json"),
         plugins=tuple(PluginVersion(n, v) for n, v in capabilities.plugins.items()),
         feature_names=capabilities.plan.names,
@@ -190,8 +190,8 @@ def _fit_rankers(
     config = workspace.config
     seen = dataset.labelled.part(0, split.validation_end)
     progress("computing features", 0, 1)
-    store = ColumnStore(workspace.columns, dataset.snapshot, seen.slates)
-    matrix = store.backfill(plan, dataset.reader, stack.scores, progress).matrix
+    store = ColumnStore(workspace.columns, dataset.digest.key, dataset.log, seen.slates)
+    matrix = store.matrix(plan, dataset.reader, stack.scores, progress)
     n_lists, scores = split.train_end, stack.scores
     rehearse(matrix, plan, dataset, n_lists=n_lists, scores=scores, config=config)
     rankers: list[Ranker] = []
@@ -251,14 +251,13 @@ def _split_times(as_of: NDArray[np.int64], split: TimeSplit) -> SplitTimes:
     )
 
 
-def _log_facts(snapshot: LogSnapshot, profile: LogProfile) -> LogFacts:
-    frames = (snapshot.items, snapshot.users, snapshot.impressions, snapshot.interactions)
-    instants = [frame["visible_at"] for frame in frames if frame.height]
+def _log_facts(dataset: Dataset) -> LogFacts:
+    n_events = dataset.digest.n_events
     return LogFacts(
-        n_items=profile.n_items,
-        n_users=profile.n_users,
-        n_impressions=profile.n_impressions,
-        n_interactions=snapshot.interactions.height,
-        first_at=min(int(column[0]) for column in instants),
-        last_at=max(int(column[-1]) for column in instants),
+        n_items=dataset.profile.n_items,
+        n_users=dataset.profile.n_users,
+        n_impressions=n_events["impressions"],
+        n_interactions=n_events["interactions"],
+        first_at=dataset.digest.first_at,
+        last_at=dataset.digest.last_at,
     )

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from recsys.config import InterestConfig, TuningConfig
 from recsys.errors import TrainingError
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.features.models import FittedFeatureModel
-from recsys.features.profile import profile_log
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import count
@@ -74,7 +73,7 @@ class TuneReport:
 
 def tune(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    source: LogSource,
     progress: Progress,
     *,
     n_trials: int,
@@ -84,7 +83,7 @@ def tune(
 
     Args:
         workspace: Its `tuning` folder keeps the study.
-        snapshot: The log.
+        source: The log.
         progress: Called with (what, done, total).
         n_trials: How many more.
         timeout_s: No trial is begun after so many seconds.
@@ -96,9 +95,8 @@ def tune(
         TrainingError: The text-interest model is switched off.
     """
     config = workspace.config
-    dataset = make_dataset(snapshot, config)
-    profile = profile_log(snapshot, dataset.log)
-    plan = load_capabilities(workspace.folder, config, profile).plan
+    dataset = make_dataset(source, config)
+    plan = load_capabilities(workspace.folder, config, dataset.profile).plan
     if TextInterestModel.name not in plan.models:
         raise TrainingError("tune", "the plugin text_interest is disabled", "it enabled")
     split = split_by_time(dataset.labelled, config.split)

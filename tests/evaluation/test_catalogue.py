@@ -9,8 +9,8 @@ from recsys.config import LabelsConfig
 from recsys.evaluation.catalogue import Baskets, Catalogue, find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
+from recsys.features.naming import first_named
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
-from recsys.training.negatives import known_since
 
 LABELS = LabelsConfig(grades={"click": 2.0, "purchase": 5.0, "return": 0.0}, other=1.0)
 
@@ -56,12 +56,12 @@ def test_a_basket_is_what_a_user_did_at_one_instant_by_its_best_grade() -> None:
 
 
 def test_an_item_is_known_from_its_first_event_of_any_kind_on() -> None:
-    since = dict(zip(LOG.items.ids, known_since(LOG).tolist(), strict=True))
+    since = dict(zip(LOG.items.ids, first_named(LOG, "items").tolist(), strict=True))
     assert since == {"new": 5, "a": 10, "b": 20, "unheard of": 40}
 
 
 def test_candidates_are_all_that_was_known_strictly_before() -> None:
-    catalogue = Catalogue(_baskets(30), known_since(LOG), 100)
+    catalogue = Catalogue(_baskets(30), first_named(LOG, "items"), 100)
     (test,) = catalogue.chunks(1_000)
     lists = np.split(test.slates.items, test.slates.offsets[1:-1])
     assert [set(_ids(LOG, items)) for items in lists] == [
@@ -87,7 +87,7 @@ def test_candidates_are_all_that_was_known_strictly_before() -> None:
 
 @pytest.mark.parametrize("n_rows", [1, 4, 7, 100])
 def test_chunks_are_the_whole_in_parts(n_rows: int) -> None:
-    catalogue = Catalogue(_baskets(), known_since(LOG), 100)
+    catalogue = Catalogue(_baskets(), first_named(LOG, "items"), 100)
     parts = list(catalogue.chunks(n_rows))
     (whole,) = catalogue.chunks(1_000)
     assert all(len(p.slates) == 1 or len(p.grades) <= n_rows for p in parts)
@@ -98,7 +98,7 @@ def test_chunks_are_the_whole_in_parts(n_rows: int) -> None:
 
 def test_few_requests_are_taken_evenly_and_always_the_same() -> None:
     log = _log(*(_done(10 * i, f"u{i % 7}", f"i{i % 5}") for i in range(1, 101)))
-    catalogue = Catalogue(find_baskets(log, LABELS, 0), known_since(log), 10)
+    catalogue = Catalogue(find_baskets(log, LABELS, 0), first_named(log, "items"), 10)
     (test,) = catalogue.chunks(10_000)
     assert test.slates.as_of.tolist() == [10 * i for i in range(1, 101, 11)]
 

@@ -12,7 +12,6 @@ from recsys.config import Config
 from recsys.evaluation.leaks import find_leaks
 from recsys.events.snapshot import snapshot_of
 from recsys.features.plan import FeaturePlan, Offer, make_plan
-from recsys.features.profile import profile_log
 from recsys.features.vocabulary import Feature, count
 from recsys.testing.worlds import topic_world
 from recsys.training.dataset import Dataset, make_dataset
@@ -24,7 +23,7 @@ def dataset() -> Dataset:
 
 
 def _plan(dataset: Dataset, *features: Feature) -> FeaturePlan:
-    profile = profile_log(dataset.snapshot, dataset.log)
+    profile = dataset.profile
     clicks = count("clicks", "click", by="item")
     return make_plan(profile, [Offer("mine", aggregates=(clicks,), features=features)])
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from recsys.config import Config
 from recsys.evaluation.skew import compare_executions
-from recsys.features.profile import profile_log
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.registry import ask_plugins
 from recsys.training.dataset import make_dataset
@@ -22,7 +21,7 @@ def test_training_and_serving_features_are_equal_on_ranklens(ranklens) -> None:
         LoadedPlugin(name, "", "", importlib.import_module(f"recsys_plugins.{name}"))
         for name in NAMES
     ]
-    plan = ask_plugins(plugins, Config(), profile_log(ranklens, dataset.log)).plan
-    skew = compare_executions(dataset, plan, np.random.default_rng(5), 120)
+    plan = ask_plugins(plugins, Config(), dataset.profile).plan
+    skew = compare_executions(ranklens, dataset, plan, np.random.default_rng(5), n_requests=120)
     assert skew.n_mismatches == 0, skew.mismatches
     assert skew.n_values == 120 * 24 * len(plan.names)

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.config import LogConfig
 from recsys.events.frames import KINDS, event_frames
-from recsys.events.pieces import read_pieces
+from recsys.events.pieces import StoredLog
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.events.warehouse import open_warehouse
@@ -43,7 +43,7 @@ def joined(pieces: list[LogSnapshot], kind: str) -> pl.DataFrame:
 
 @pytest.mark.parametrize("n_events", [1, 7, 50, 100_000])
 def test_pieces_together_are_the_snapshot(config, n_events) -> None:
-    whole, pieces = read_snapshot(config), list(read_pieces(config, n_events=n_events))
+    whole, pieces = read_snapshot(config), list(StoredLog(config, n_events=n_events).pieces())
     for kind in KINDS:
         assert joined(pieces, kind).equals(getattr(whole, kind))
     ends = [piece.interactions["visible_at"].max() for piece in pieces if len(piece.interactions)]
@@ -52,17 +52,19 @@ def test_pieces_together_are_the_snapshot(config, n_events) -> None:
 
 
 def test_pieces_are_about_as_long_as_asked_for(config) -> None:
-    sizes = [sum(getattr(p, k).height for k in KINDS) for p in read_pieces(config, n_events=50)]
-    assert max(sizes) <= 100
+    sizes = [
+        sum(getattr(p, k).height for k in KINDS) for p in StoredLog(config, n_events=50).pieces()
+    ]
+    assert max(sizes) <= 50
     assert len(sizes) <= 8
 
 
 def test_a_log_that_is_only_a_spool_is_one_piece_and_a_missing_one_none(tmp_path) -> None:
     config = LogConfig(path=str(tmp_path / "log.duckdb"))
-    assert list(read_pieces(config)) == []
+    assert list(StoredLog(config).pieces()) == []
     spool = SpoolWriter(spool_folder(config))
     spool.append(clicks(2, 1))
     spool.sync()
     spool.close()
-    (piece,) = read_pieces(config)
+    (piece,) = StoredLog(config).pieces()
     assert piece.interactions.equals(read_snapshot(config).interactions)

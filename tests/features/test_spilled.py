@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.offline import OfflineReader
-from recsys.features.spilled import encode_pieces
+from recsys.features.spilled import GrowingColumns
 from recsys.features.vocabulary import count, distinct, since_last, total
 
 #: What pieces could break: versions, sessions, contexts of earlier impressions, windows.
@@ -24,6 +27,17 @@ AGGREGATES = [
     since_last("country", "impression", by="user.country"),
     distinct("users", "*", by="item", what="user", window_s=24.0),
 ]
+
+
+@dataclass
+class Pieces:
+    """A log on disk that is cut where the test says."""
+
+    parts: list[LogSnapshot]
+    scratch: Path
+
+    def pieces(self):
+        yield from self.parts
 
 
 def cut_in_two(snapshot: LogSnapshot, at: int) -> list[LogSnapshot]:
@@ -41,10 +55,24 @@ def test_pieces_read_like_the_whole(found, request, share, tmp_path_factory) -> 
     instants = sorted(visible.visible_at for visible in found) or [0]
     pieces = cut_in_two(snapshot, instants[int(share * (len(instants) - 1))])
     whole = OfflineReader(encode_log(snapshot))
-    log = encode_pieces(pieces, tmp_path_factory.mktemp("columns"))
+    log = encode_log(Pieces(pieces, tmp_path_factory.mktemp("columns")))
     assert len(log.recent) == len(encode_log(snapshot).recent)
     spilled = OfflineReader(log, chunk_events=9)
     expected = whole.read_many(AGGREGATES, translated(whole, request))
     read = spilled.read_many(AGGREGATES, translated(spilled, request))
     for aggregate, mine, theirs in zip(AGGREGATES, read, expected, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=aggregate.name)
+
+
+def test_files_of_columns_leave_no_trace(tmp_path) -> None:
+    columns = GrowingColumns({"n": np.int32, "x": np.float64}, tmp_path)
+    for start in (0, 3):
+        rows = np.arange(start, start + 3)
+        columns.append({"n": rows, "x": rows / 2})
+    assert not list(tmp_path.iterdir())
+    found = columns.finish()
+    assert found["n"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert found["x"].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+    assert {name: column.dtype for name, column in found.items()} == {"n": "int32", "x": "float64"}
+    nothing = GrowingColumns({"n": np.int32}, tmp_path).finish()
+    assert len(nothing["n"]) == 0

@@ -11,7 +11,6 @@ import pytest
 from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
 from recsys.features.plan import Offer, make_plan
-from recsys.features.profile import profile_log
 from recsys.features.store import ColumnStore
 from recsys.features.vocabulary import Feature, count, since_last
 from recsys.schema import InteractionEvent, VisibleEvent
@@ -33,13 +32,20 @@ def dataset(world):
 
 
 def plan_of(dataset, *features: Feature, aggregates=(CLICKS, RECENT)):
-    profile = profile_log(dataset.snapshot, dataset.log)
+    profile = dataset.profile
     return make_plan(profile, [Offer("mine", tuple(aggregates), features)])
 
 
 def backfill(folder, dataset, plan):
-    store = ColumnStore(folder, dataset.snapshot, dataset.labelled.slates)
-    return store.backfill(plan, dataset.reader, {}, quiet)
+    return store_in(folder, dataset).backfill(plan, dataset.reader, quiet)
+
+
+def matrix(folder, dataset, plan):
+    return store_in(folder, dataset).matrix(plan, dataset.reader, {}, quiet)
+
+
+def store_in(folder, dataset):
+    return ColumnStore(folder, dataset.digest.key, dataset.log, dataset.labelled.slates)
 
 
 def test_a_new_column_is_computed_alone_and_all_read_as_if_computed_at_once(
@@ -50,7 +56,7 @@ def test_a_new_column_is_computed_alone_and_all_read_as_if_computed_at_once(
     found = backfill(tmp_path, dataset, both)
     assert (found.computed, found.found) == (("age",), ("twice",))
     expected = both.matrix(dataset.labelled.slates, dataset.reader, {})
-    np.testing.assert_array_equal(found.matrix, expected)
+    np.testing.assert_array_equal(matrix(tmp_path, dataset, both), expected)
     assert backfill(tmp_path, dataset, both).computed == ()
 
 
@@ -79,19 +85,19 @@ def test_a_log_that_has_grown_is_another_log(tmp_path, dataset, world) -> None:
 
 def test_half_a_column_is_never_read(tmp_path, dataset) -> None:
     plan = plan_of(dataset, TWICE)
-    whole = backfill(tmp_path, dataset, plan).matrix
+    whole = matrix(tmp_path, dataset, plan)
     (path,) = tmp_path.glob("*/*.npy")
     shorter = np.load(path)[:-1]
     np.save(path, shorter)
     again = backfill(tmp_path, dataset, plan)
     assert again.computed == ("twice",)
-    np.testing.assert_array_equal(again.matrix, whole)
+    np.testing.assert_array_equal(matrix(tmp_path, dataset, plan), whole)
 
 
 def test_only_the_last_two_sets_of_columns_are_kept(tmp_path, dataset) -> None:
     plan = plan_of(dataset, TWICE)
     for n_requests in (3, 4, 5):
         slates = dataset.labelled.slates.part(0, n_requests)
-        store = ColumnStore(tmp_path, dataset.snapshot, slates)
-        store.backfill(plan, dataset.reader, {}, quiet)
+        store = ColumnStore(tmp_path, dataset.digest.key, dataset.log, slates)
+        store.backfill(plan, dataset.reader, quiet)
     assert len(list(tmp_path.iterdir())) == 2

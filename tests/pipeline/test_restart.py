@@ -53,7 +53,7 @@ def only_from_disk(monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(engines, "read_snapshot", refuse)
+    monkeypatch.setattr(engines, "StoredLog", refuse)
 
 
 def test_a_restart_reads_the_tail_alone_and_ranks_as_before(workspace, monkeypatch) -> None:
@@ -64,7 +64,7 @@ def test_a_restart_reads_the_tail_alone_and_ranks_as_before(workspace, monkeypat
     whole = engines.make_engine(
         workspace,
         engines.BundleStore(workspace.bundles).open(None),
-        engines.read_snapshot(workspace.log_config),
+        engines.StoredLog(workspace.log_config),
     )
     only_from_disk(monkeypatch)
     restarted = load_engine(workspace)

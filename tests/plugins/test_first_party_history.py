@@ -10,7 +10,7 @@ from recsys_plugins.windows import window_label
 
 from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
-from recsys.features.profile import LogProfile, profile_log
+from recsys.features.profile import LogProfile
 from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
@@ -45,7 +45,7 @@ def test_a_log_without_impressions_has_no_fatigue() -> None:
 
 def test_a_log_of_minutes_has_neither_fatigue_nor_recency_by_attribute(world) -> None:
     snapshot = snapshot_of(world.events)
-    profile = profile_log(snapshot, make_dataset(snapshot, Config()).log)
+    profile = make_dataset(snapshot, Config()).profile
     assert fatigue.recsys_features(profile, {}) == []
     assert len(fatigue.recsys_features(profile, {"min_span_s": 0})) == 3
     assert attribute_recency.recsys_features(profile, {}) == []

@@ -12,7 +12,7 @@ from recsys_plugins import field_match
 from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
 from recsys.features.models import ScoringBatch
-from recsys.features.profile import LogProfile, profile_log
+from recsys.features.profile import LogProfile
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.registry import ask_plugins
 from recsys.training.dataset import make_dataset
@@ -71,7 +71,7 @@ def test_stems_match_where_a_language_is_named() -> None:
 
 def profile_of(events):
     snapshot = snapshot_of(events)
-    return profile_log(snapshot, make_dataset(snapshot, Config()).log) if events else LogProfile()
+    return make_dataset(snapshot, Config()).profile if events else LogProfile()
 
 
 def test_new_items_are_matched_and_a_stored_model_says_the_same(tmp_path) -> None:

@@ -11,7 +11,6 @@ from recsys_plugins import together
 from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
 from recsys.features.models import Histories, ScoringBatch
-from recsys.features.profile import profile_log
 from recsys.hookspecs import SourceView
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.registry import ask_plugins
@@ -106,7 +105,7 @@ def test_the_source_proposes_what_goes_with_the_last_items() -> None:
 
 def test_scores_of_a_span_do_not_know_its_own_events(world) -> None:
     dataset = make_dataset(snapshot_of(world.events), Config())
-    profile = profile_log(dataset.snapshot, dataset.log)
+    profile = dataset.profile
     loaded = LoadedPlugin("together", "test", "", together)
     plan = ask_plugins([loaded], Config(), profile).plan
     split = split_by_time(dataset.labelled, Config().split)

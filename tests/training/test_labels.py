@@ -9,17 +9,20 @@ from recsys.config import Config, LabelsConfig, SplitConfig
 from recsys.errors import TrainingError
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
+from recsys.features.naming import first_named
 from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
-from recsys.training.labels import ATTRIBUTION_US, impression_slates
-from recsys.training.negatives import known_since, sampled_slates
+from recsys.training.labels import ATTRIBUTION_US, ImpressionLabels
+from recsys.training.negatives import sampled_slates
 from recsys.training.split import split_by_time
 
 
 def labelled(*events):
+    labels = ImpressionLabels(LabelsConfig())
     snapshot = snapshot_of([VisibleEvent(event, event.occurred_at) for event in events])
-    return impression_slates(snapshot, encode_log(snapshot), LabelsConfig())
+    encode_log(snapshot, watch=[labels])
+    return labels.labelled()
 
 
 def shown(at: int, *items: str, event_id: str = "p", user: str = "u") -> ImpressionEvent:
@@ -76,7 +79,7 @@ def test_candidates_were_known_before_and_some_of_them_had_no_past(world) -> Non
     assert found.sampled
     assert found.informative().all()
     late = found.slates.spread(found.slates.as_of)
-    assert (known_since(log)[found.slates.items] < late).all()
+    assert (first_named(log, "items")[found.slates.items] < late).all()
     first_action = np.full(len(log.items.ids), np.iinfo(np.int64).max)
     np.minimum.at(first_action, log.actions.items, log.actions.occurred)
     no_past = first_action[found.slates.items] >= late

@@ -12,7 +12,6 @@ from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
 from recsys.features.models import FeatureModel
 from recsys.features.plan import FeaturePlan
-from recsys.features.profile import profile_log
 from recsys.plugins.registry import load_capabilities
 from recsys.schema import Attributes, ItemEvent, VisibleEvent
 from recsys.testing.worlds import START, topic_world, without_impressions
@@ -24,7 +23,7 @@ TITLE: Attributes = {"title": "rocket orbit", "tags": ["space"]}
 
 
 def _plan(dataset: Dataset) -> FeaturePlan:
-    profile = profile_log(dataset.snapshot, dataset.log)
+    profile = dataset.profile
     return load_capabilities(Path("nowhere"), CONFIG, profile).plan
 
 

@@ -18,7 +18,6 @@ import pytest
 from recsys.cli.workspace import make_workspace
 from recsys.config import Config
 from recsys.events.importing import import_events
-from recsys.events.snapshot import read_snapshot
 from recsys.training.runs import FACTS, open_run, remove_unfinished
 from recsys.training.summary import CURVES, HISTORY, SUMMARY, write_summary
 from recsys.workspace import Workspace, open_workspace
@@ -132,11 +131,10 @@ def test_two_processes_learn_what_one_learns_and_publish_once(
 
 
 def test_only_a_run_on_the_same_that_did_not_end_is_taken_over(plain_workspace, tmp_path):
-    snapshot = read_snapshot(plain_workspace.log_config)
     runs = tmp_path / "runs"
 
     def run(config=None, *, fail=False):
-        opened = open_run(runs, config or Config(), snapshot)
+        opened = open_run(runs, config or Config(), "log")
         folder = opened.__enter__()
         error = KeyError("cut off") if fail else None
         with contextlib.suppress(KeyError):
@@ -145,7 +143,7 @@ def test_only_a_run_on_the_same_that_did_not_end_is_taken_over(plain_workspace, 
 
     first = run(fail=True)
     assert run(Config(seed=4), fail=True) != first
-    with open_run(runs, Config(), snapshot) as held:
+    with open_run(runs, Config(), "log") as held:
         assert held == first
         assert run(fail=True) not in {first, None}
     assert run() != first

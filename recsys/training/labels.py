@@ -239,9 +239,11 @@ def _said(texts: pl.Series, shown: pl.DataFrame, n_before: int) -> list[tuple[in
     Returns:
         Positions among all that was shown, and attributes.
     """
-    given = texts.to_frame("said").with_row_index("row").filter(~pl.col("said").is_in(["", "{}"]))
-    known = {row: decode_attributes(text) for row, text in given.iter_rows()}
-    rows = shown.with_row_index("place", n_before).filter(pl.col("row").is_in(given["row"]))
+    given = texts.to_frame("said").with_columns(row=pl.int_range(pl.len()))
+    given = given.filter(~pl.col("said").is_in(["", "{}"]))
+    known = {row: decode_attributes(text) for text, row in given.iter_rows()}
+    rows = shown.with_row_index("place", n_before).join(given, on="row", how="semi")
+    rows = rows.sort("place")
     columns = rows.select("place", "row", "item_id")
     found = ((place, known[row].get(item)) for place, row, item in columns.iter_rows())
     return [(place, attributes) for place, attributes in found if attributes]

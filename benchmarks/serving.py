@@ -299,11 +299,13 @@ class Bench:
                 server.address,
                 n_kills=self.arguments.kills,
                 rng=random.Random(SEED),
+                within_s=self.arguments.within,
             )
             log = read_snapshot(open_workspace(server.folder).log_config)
         ids = Counter(log.interactions["event_id"].to_list())
         return {
-            "kills": self.arguments.kills,
+            "kills": len(account.replaced_s),
+            "replaced_after_s": round(statistics.median(account.replaced_s), 1),
             "acknowledged": len(account.acknowledged),
             "lost": len(account.acknowledged - ids.keys()),
             "doubled": sum(n > 1 for n in ids.values()),
@@ -378,6 +380,7 @@ def main() -> None:
     parser.add_argument("--activations", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=20_000, help="of the soak")
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--within", type=float, default=480.0, help="seconds for all kills")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     bench = Bench(arguments)

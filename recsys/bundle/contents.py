@@ -108,13 +108,19 @@ def read_profile(bundle: OpenBundle) -> LogProfile:
     return read_json(bundle.path / PROFILE, LogProfile)
 
 
-def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> Scorer:
+def read_scorer(
+    bundle: OpenBundle,
+    workspace: Workspace,
+    items: ItemSource,
+    capabilities: Capabilities | None = None,
+) -> Scorer:
     """Make a scorer of a verified bundle.
 
     Args:
         bundle: From `BundleStore.open`, so that every file is what was published.
         workspace: Whose plugins offer the features.
         items: The catalogue; items that came after training are encoded.
+        capabilities: What its plugins offer on the bundle's log; None: they are asked.
 
     Returns:
         The scorer.
@@ -123,7 +129,8 @@ def read_scorer(bundle: OpenBundle, workspace: Workspace, items: ItemSource) -> 
         BundleError: The plugins of the workspace no longer offer what the bundle was trained on.
     """
     profile = read_profile(bundle)
-    capabilities = load_capabilities(workspace.folder, workspace.config, profile)
+    if capabilities is None:
+        capabilities = load_capabilities(workspace.folder, workspace.config, profile)
     names = bundle.manifest.feature_names
     absent = [name for name in names if name not in capabilities.plan.names]
     if absent:

@@ -294,8 +294,7 @@ class Blocks:
             (self._logs, "logs"),
             (self._sizes, "sizes"),
         ):
-            column.resize(len(arrays[name]))
-            column.rows[:] = arrays[name]
+            column.restore(arrays, name)
         for size, offset in arrays["unused"].tolist():
             self._unused[size].append(offset)
 

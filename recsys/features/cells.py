@@ -193,5 +193,4 @@ class Cells:
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave."""
         for column, name in ((self._numbers, "numbers"), (self._marks, "marks")):
-            column.resize(len(arrays[name]))
-            column.rows[:] = arrays[name]
+            column.restore(arrays, name)

@@ -1,14 +1,13 @@
 """The online state on disk: a server that starts reads it and then only the tail of the log.
 
-A folder with `state.json` (ids, attributes, and what the state was made of) and `state.npz` (all
-cells). It is written beside and renamed into place; its arrays are hashed, so that a damaged one is
-refused and the state is built from the log instead.
+A folder with `state.json` (ids, attributes, and what the state was made of) and `state.cells` (all
+arrays, which workers map and so share). It is written beside and renamed into place; its arrays are
+hashed, so that a damaged one is refused and the state is built from the log instead.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +15,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import CheckpointError
 from recsys.features.actions import EncodedLog, EventTypes, no_actions
 from recsys.features.contexts import Contexts
 from recsys.features.entities import Entities
+from recsys.features.mapped import StoredArray, map_arrays, write_arrays
 from recsys.features.online import OnlineState, StateRecord
 from recsys.features.sessions import Visitors
 from recsys.features.vocabulary import Aggregate
 
 #: Changes whenever a fold or the layout of a state does.
-FORMAT: Final = 2
+FORMAT: Final = 3
 _FACTS: Final = "state.json"
-_ARRAYS: Final = "state.npz"
+_ARRAYS: Final = "state.cells"
+#: Before the names of the caller's arrays.
+_EXTRA: Final = "extra/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class _Facts:
     format: int
     aggregates: list[str]
     sha256: str
+    arrays: list[StoredArray]
     record: StateRecord
 
 
@@ -59,12 +61,9 @@ def save_state(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     record, arrays = state.record()
-    with (partial / _ARRAYS).open("wb") as file:
-        named: dict[str, Any] = {**arrays, **{f"extra/{n}": array for n, array in extra.items()}}
-        np.savez(file, **named)
-        file.flush()
-        os.fsync(file.fileno())
-    facts = _Facts(FORMAT, _names(aggregates), _sha256(partial / _ARRAYS), record)
+    named = {**arrays, **{f"{_EXTRA}{n}": array for n, array in extra.items()}}
+    stored = write_arrays(partial / _ARRAYS, named)
+    facts = _Facts(FORMAT, _names(aggregates), _sha256(partial / _ARRAYS), stored, record)
     (partial / _FACTS).write_bytes(msgspec.json.encode(facts))
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists():
@@ -97,10 +96,10 @@ def load_state(
     path = folder / _ARRAYS
     if not path.is_file() or _sha256(path) != facts.sha256:
         raise CheckpointError(path, "missing or other bytes than were written", "the cells")
-    with np.load(path, allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
-    extra = {n.removeprefix("extra/"): a for n, a in arrays.items() if n.startswith("extra/")}
-    cells = {name: array for name, array in arrays.items() if not name.startswith("extra/")}
+    arrays = map_arrays(path, facts.arrays)
+    names = [s.name.removeprefix(_EXTRA) for s in facts.arrays if s.name.startswith(_EXTRA)]
+    extra = {name: arrays[f"{_EXTRA}{name}"] for name in names}
+    cells = {name: array for name, array in arrays.items() if not name.startswith(_EXTRA)}
     state = OnlineState(_log_of(facts.record), aggregates)
     state.restore(facts.record, cells)
     return state, extra

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from recsys.features.mapped import ROOM
 
 
 class Growable:
@@ -47,6 +50,19 @@ class Growable:
         start = self._size
         self.resize(start + len(values))
         self._buffer[start : self._size] = values
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+        """Become an array of a snapshot without copying it; grow into the room that it has.
+
+        Args:
+            arrays: Of the snapshot; nobody else may change them.
+            name: Of the array.
+        """
+        rows = arrays[name]
+        self._size = len(rows)
+        self._buffer = arrays.get(name + ROOM, rows)
+        if self._fill != 0:
+            self._buffer[self._size :] = self._fill
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Set rows back to the fill value."""

@@ -148,8 +148,7 @@ class Rings:
             "counts": self._counts,
         }
         for name, column in {**self._columns, **small}.items():
-            column.resize(len(arrays[name]))
-            column.rows[:] = arrays[name]
+            column.restore(arrays, name)
         for size, offset in arrays["unused"].tolist():
             self._unused.setdefault(size, []).append(offset)
 

@@ -189,8 +189,7 @@ class SessionTracker:
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave."""
         for column, name in ((self._latest, "latest"), (self._current, "current")):
-            column.resize(len(arrays[name]))
-            column.rows[:] = arrays[name]
+            column.restore(arrays, name)
         self._n_sessions = int(arrays["count"][0])
 
 

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from recsys.config import InterestConfig
 from recsys.errors import BundleError
 from recsys.interest.catalogue import Template, no_versions
+from recsys.interest.mapped import map_file
 from recsys.interest.numbers import NumberScale
 from recsys.interest.parts import Parts, Projection, make_known
 from recsys.interest.scoring import COLUMNS
@@ -89,7 +90,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if not (folder / name).is_file():
             raise BundleError(folder / name, "no such file", "a file of the interest model")
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return facts, load_file(folder / ARRAYS)
+    return facts, map_file(folder / ARRAYS)
 
 
 def _collect(parts: dict[str, Any]) -> dict[str, NDArray[Any]]:

@@ -374,12 +374,16 @@ class Engine:
         )
 
 
-def load_engine(workspace: Workspace, version: str | None = None) -> Engine:
+def load_engine(
+    workspace: Workspace, version: str | None = None, *, for_others: bool = False
+) -> Engine:
     """Open a bundle of a workspace and fold its log into online state.
 
     Args:
         workspace: The workspace.
         version: None: the active bundle.
+        for_others: Write a state that had to be made of the log to disk, so that processes which
+            start after this one need not make it, and share what they do not change.
 
     Returns:
         An engine that is ready to rank.
@@ -392,7 +396,13 @@ def load_engine(workspace: Workspace, version: str | None = None) -> Engine:
         return _restarted(workspace, bundle)
     except CheckpointError as error:
         _log.info("state_from_log", found=str(error))
-    return make_engine(workspace, bundle, StoredLog(workspace.log_config))
+    engine = make_engine(workspace, bundle, StoredLog(workspace.log_config))
+    if for_others:
+        try:
+            engine.save_state()
+        except OSError as error:
+            _log.warning("state_not_saved", found=type(error).__name__)
+    return engine
 
 
 def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
@@ -405,9 +415,10 @@ def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
         CheckpointError: There is no such state, or it does not fit bundle and log.
     """
     profile = read_profile(bundle)
-    plan = load_capabilities(workspace.folder, workspace.config, profile).plan
-    live = restart_live_state(workspace.log_config, plan.aggregates, workspace.state)
-    scorer = read_scorer(bundle, workspace, live.state.items)
+    capabilities = load_capabilities(workspace.folder, workspace.config, profile)
+    aggregates = capabilities.plan.aggregates
+    live = restart_live_state(workspace.log_config, aggregates, workspace.state)
+    scorer = read_scorer(bundle, workspace, live.state.items, capabilities)
     if not live.serves(scorer):
         raise CheckpointError(workspace.state, "other event types", "those of the bundle")
     return Engine(workspace, scorer, live)

@@ -224,7 +224,7 @@ def start_server(
     port = config.port if port is None else port
     observer: Observer = DEAF
     try:
-        engine = engine or load_engine(workspace)
+        engine = engine or load_engine(workspace, for_others=is_shared)
         feature_log = _open_feature_log(workspace)
         engine.record_features(feature_log)
         observer = listeners_of(config, port=port, is_shared=is_shared, trace=trace)

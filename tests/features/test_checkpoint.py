@@ -65,7 +65,7 @@ def test_a_state_of_other_aggregates_is_refused(saved) -> None:
 
 
 def test_every_flipped_byte_of_the_cells_is_noticed(saved) -> None:
-    path = saved / "state.npz"
+    path = saved / "state.cells"
     whole = path.read_bytes()
     for place in np.random.default_rng(0).integers(0, len(whole), 20).tolist():
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])

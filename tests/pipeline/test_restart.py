@@ -87,7 +87,7 @@ def test_a_damaged_state_is_passed_over(workspace) -> None:
     engine = load_engine(workspace)
     engine.save_state()
     expected = scores(engine)
-    path = Path(workspace.state) / "state.npz"
+    path = Path(workspace.state) / "state.cells"
     path.write_bytes(path.read_bytes()[:-100])
     np.testing.assert_array_equal(scores(load_engine(workspace)), expected)
 
@@ -101,3 +101,12 @@ def test_the_visit_of_a_request_is_the_one_that_it_names(workspace) -> None:
     slates = engine._slates(query, np.zeros(1, dtype=np.int32))
     visitors = engine._live.state.visitors
     assert visitors.find(slates.sessions[0], int(slates.users[0])) == visitors.find("visit-1", -1)
+
+
+def test_the_first_of_several_leaves_a_state_for_the_others(workspace, monkeypatch) -> None:
+    shutil.rmtree(workspace.state, ignore_errors=True)
+    load_engine(workspace)
+    assert not workspace.state.exists()
+    first = load_engine(workspace, for_others=True)
+    only_from_disk(monkeypatch)
+    assert scores(load_engine(workspace)) == scores(first)

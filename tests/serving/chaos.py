@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -31,6 +32,7 @@ class Account:
         n_failed: Calls that failed, by code.
         n_at_risk: Calls that were under way when workers were killed, on whatever worker.
         malformed: Answers that are no ranked list of what was asked.
+        replaced_s: How long it took after each kill until as many workers listened as before.
     """
 
     acknowledged: set[str] = field(default_factory=set)
@@ -39,6 +41,7 @@ class Account:
     n_failed: Counter = field(default_factory=Counter)
     n_at_risk: int = 0
     malformed: list[object] = field(default_factory=list)
+    replaced_s: list[float] = field(default_factory=list)
     _n_under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -128,8 +131,13 @@ def rank(address: str, account: Account, stopped: threading.Event) -> None:
             account.n_ranked += 1
 
 
-def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) -> Account:
-    """Kill a worker again and again under load, each time once it has been replaced."""
+def kill_workers(
+    pid: int, address: str, *, n_kills: int, rng: random.Random, within_s: float = math.inf
+) -> Account:
+    """Kill a worker again and again under load, each time once it has been replaced.
+
+    No worker is killed when `within_s` have passed, in seconds.
+    """
     account, stopped = Account(), threading.Event()
     callers = [
         *(threading.Thread(target=write, args=(address, f"w{n}", account, stopped)) for n in "abc"),
@@ -138,10 +146,12 @@ def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) ->
     for caller in callers:
         caller.start()
     n_workers, port = len(children(pid)), address.rpartition(":")[2]
-    for _ in range(n_kills):
+    last = time.monotonic() + within_s
+    while len(account.replaced_s) < n_kills and time.monotonic() < last:
         victim = rng.choice(children(pid))
         time.sleep(rng.uniform(0.05, 0.5))
         account.kill(victim)
+        began = time.monotonic()
         end = time.monotonic() + 300
         while (
             victim in (left := children(pid))
@@ -150,6 +160,7 @@ def kill_workers(pid: int, address: str, *, n_kills: int, rng: random.Random) ->
             if time.monotonic() > end:
                 raise TimeoutError(victim)
             time.sleep(0.02)
+        account.replaced_s.append(time.monotonic() - began)
     time.sleep(0.5)
     stopped.set()
     for caller in callers:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from feature_engine.pairs import pairs_of_users
 from recsys.config import Config, LogConfig
 from recsys.events.formats import Formats
 from recsys.events.importing import import_events
@@ -111,5 +112,6 @@ def bytes_per_user(_: argparse.Namespace) -> dict:
             "columns": len(plan.names),
             "bytes_per_user": round(sum(of_users.values()) / n_users),
             "of_it": {by: round(n / n_users) for by, n in of_users.items()},
+            "pairs": pairs_of_users(state),
         }
     return found

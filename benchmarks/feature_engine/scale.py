@@ -147,6 +147,7 @@ def _write(folder: Path, n_events: int) -> None:
     config = open_workspace(folder).log_config
     open_warehouse(config).__exit__(None, None, None)  # makes the tables
     connection = duckdb.connect(config.path, config={"threads": 1, "memory_limit": "2GB"})
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(
         f"""INSERT INTO interactions
         SELECT 'e' || n, 'u' || (hash(n) % {N_USERS}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from recsys.errors import LogError
 RETRY_S: Final = 0.05
 #: What DuckDB says when another process, or this one in another mode, has the file open.
 _HELD: Final = ("Could not set lock", "with a different configuration")
+#: In a process that DuckDB takes for interactive, such as a spawned one, long queries would draw a
+#: progress bar into what a command prints.
+_SILENT: Final = "SET enable_progress_bar = false; SET lock_configuration = true"
 _writers: Final[set[Path]] = set()
 _writers_lock: Final = threading.Lock()
 
@@ -69,7 +73,6 @@ def connect(
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
-        "lock_configuration": True,
     }
     if not read_only:
         _make_folder(path)
@@ -77,6 +80,9 @@ def connect(
         before = _file_number(path)
         try:
             connection = duckdb.connect(str(path), read_only=read_only, config=settings)
+            # Refused where another connection of this process has locked the file already.
+            with suppress(duckdb.InvalidInputException):
+                connection.execute(_SILENT)
             if before is None or before == _file_number(path):
                 return connection
             connection.close()  # an erasure has put another file in this one's place

@@ -22,6 +22,7 @@ from recsys.serving.calls import (
     WriteReport,
     metadata_of,
     model_of,
+    rank_request,
     report_of,
     set_options,
 )
@@ -84,8 +85,7 @@ class AsyncClient:
         Returns:
             The ranked list.
         """
-        request = ranking_pb2.RankRequest(user_id=user_id, item_ids=item_ids)
-        set_options(request, options)
+        request = rank_request(user_id, item_ids, options)
         with self._throttle.request():
             return ranked_list_of(await self._ranking.Rank(request, **self._usual))
 

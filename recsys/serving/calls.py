@@ -250,10 +250,43 @@ def field_violations(error: grpc.RpcError) -> list[tuple[str, str]]:
     return found
 
 
+def rank_request(
+    user_id: str, item_ids: Sequence[str], options: RankOptions
+) -> ranking_pb2.RankRequest:
+    """Write a request to rank.
+
+    Returns:
+        The message.
+
+    Raises:
+        TypeError: An id is no text, a text stands for a list, or an option has no such name.
+    """
+    if isinstance(item_ids, str):
+        problem = "item_ids is a text; expected a list of texts"
+        raise TypeError(problem)
+    items = list(item_ids)
+    ids: list[object] = [user_id, *items]
+    if not all(isinstance(found, str) for found in ids):
+        problem = "ids are texts; found another type: write str(id)"
+        raise TypeError(problem)
+    request = ranking_pb2.RankRequest(user_id=user_id, item_ids=items)
+    set_options(request, options)
+    return request
+
+
 def set_options(
     request: ranking_pb2.RankRequest | ranking_pb2.RecommendRequest, options: RankOptions
 ) -> None:
-    """Write options into a request."""
+    """Write options into a request.
+
+    Raises:
+        TypeError: An option has no such name; it would be passed over in silence.
+    """
+    unknown = options.keys() - RankOptions.__annotations__.keys()
+    if unknown:
+        expected = ", ".join(RankOptions.__annotations__)
+        problem = f"no option {', '.join(sorted(unknown))}; expected some of: {expected}"
+        raise TypeError(problem)
     request.request_id = options.get("request_id", "")
     request.top_k = options.get("top_k", 0)
     request.explain_top_k = options.get("explain_top_k", 0)

@@ -24,6 +24,7 @@ from recsys.serving.calls import (
     field_violations,
     metadata_of,
     model_of,
+    rank_request,
     report_of,
     set_options,
 )
@@ -88,8 +89,7 @@ class Client:
         Returns:
             The ranked list.
         """
-        request = ranking_pb2.RankRequest(user_id=user_id, item_ids=item_ids)
-        set_options(request, options)
+        request = rank_request(user_id, item_ids, options)
         with self._throttle.request():
             return ranked_list_of(self._ranking.Rank(request, **self._usual))
 

@@ -12,7 +12,7 @@ from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.errors import LogError
 from recsys.schema import ImpressionEvent, InteractionEvent
-from recsys.serving.calls import batches_of
+from recsys.serving.calls import batches_of, rank_request
 from recsys.serving.client import Client, field_violations
 from recsys.v1 import event_pb2, event_pb2_grpc
 
@@ -153,3 +153,17 @@ def test_messages_stay_far_below_the_limit():
     assert max(batch.ByteSize() for batch in batches) < 2 * 1024 * 1024
     ids = [event.event_id for batch in batches for event in batch.events]
     assert ids == [event.event_id for event in [*lists, *clicks]]
+
+
+@pytest.mark.parametrize(
+    ("user_id", "item_ids", "options", "said"),
+    [
+        ("u", ["i"], {"topk": 3}, "no option topk; expected some of: request_id, context, top_k"),
+        ("u", "i7", {}, "item_ids is a text; expected a list of texts"),
+        ("u", [7], {}, "write str"),
+        (7, ["i"], {}, "write str"),
+    ],
+)
+def test_what_would_be_misread_in_silence_is_a_type_error(user_id, item_ids, options, said) -> None:
+    with pytest.raises(TypeError, match=said):
+        rank_request(user_id, item_ids, options)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from recsys.pipeline.engine import Engine
 from recsys.pipeline.requests import RankedList, RecommendQuery
@@ -74,6 +75,24 @@ def score_users(
             n_rows += table.num_rows
     partial.replace(out)
     return BatchReport(len(user_ids), n_rows)
+
+
+def share_of_users(user_ids: Sequence[str], number: int, n_shares: int) -> list[str]:
+    """Choose the users that one of several processes scores.
+
+    Args:
+        user_ids: All users.
+        number: Which share, from 1.
+        n_shares: How many there are.
+
+    Returns:
+        Users of the share in the order given; who is in it follows from the id alone.
+    """
+    return [
+        user
+        for user in user_ids
+        if xxhash.xxh3_64_intdigest(user.encode()) % n_shares == number - 1
+    ]
 
 
 def _table(lists: Sequence[tuple[str, RankedList]]) -> pa.Table:

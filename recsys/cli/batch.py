@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.workspace import WorkspaceOption, open_folder
+from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 cli = typer.Typer(help="Offline scoring, with the numbers of the server.")
 
@@ -25,24 +25,51 @@ def score(
     users: Annotated[
         Path | None, typer.Option(help="File with one user id a line; default: all of the log.")
     ] = None,
+    shard: Annotated[
+        str, typer.Option(help="K/N: the K-th of N shares of the users, for N processes.")
+    ] = "1/1",
+    as_json: JsonOption = False,
 ) -> None:
     """Write the top k items of every user as Parquet."""
-    from recsys.batch.score import score_users
-    from recsys.cli.output import progress_lines
+    from recsys.batch.score import score_users, share_of_users
+    from recsys.cli.output import print_json, progress_lines
     from recsys.pipeline.engine import load_engine
 
+    number, n_shares = read_shard(shard)
     opened = open_folder(workspace)
+    wanted = read_user_ids(users) if users else None
     engine = load_engine(opened)
+    chosen = share_of_users(engine.user_ids() if wanted is None else wanted, number, n_shares)
     with progress_lines() as progress:
         report = score_users(
             engine,
             out,
-            user_ids=read_user_ids(users) if users else engine.user_ids(),
+            user_ids=chosen,
             top_k=top_k,
             as_of=engine.now(opened.config.serving.clock),
             progress=progress,
         )
-    typer.echo(f"{out}: {report.n_rows:,} rows of {report.n_users:,} users")
+    if as_json:
+        print_json({"out": out, "n_users": report.n_users, "n_rows": report.n_rows})
+    else:
+        typer.echo(f"{out}: {report.n_rows:,} rows of {report.n_users:,} users")
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read which share of how many is meant.
+
+    Returns:
+        Number, from 1, and how many there are.
+
+    Raises:
+        BadParameter: It is not K/N with 1 <= K <= N.
+    """
+    number, _, n_shares = text.partition("/")
+    digits = number.isdecimal() and n_shares.isdecimal()
+    if not digits or not 1 <= int(number) <= int(n_shares):
+        problem = f"{text!r}; expected K/N with K from 1 to N, such as 2/8"
+        raise typer.BadParameter(problem, param_hint="--shard")
+    return int(number), int(n_shares)
 
 
 def read_user_ids(path: Path) -> list[str]:
@@ -50,6 +77,13 @@ def read_user_ids(path: Path) -> list[str]:
 
     Returns:
         Each id once, in the order of the file.
+
+    Raises:
+        BadParameter: There is no such file, or it is no text.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"{path} cannot be read; expected a text file with one user id a line"
+        raise typer.BadParameter(problem, param_hint="--users") from error
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

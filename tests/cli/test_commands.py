@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -153,6 +154,22 @@ def test_batch_scores_users_of_a_file(run, folder, tmp_path) -> None:
         "batch", "score", "-w", folder, "--out", str(out), "--users", str(users), "--top-k", "3"
     )
     assert "6 rows of 2 users" in text
+
+
+def test_shares_of_a_batch_are_all_users_once(run, folder, tmp_path) -> None:
+    whole, found = str(tmp_path / "all.parquet"), []
+    run("batch", "score", "-w", folder, "--out", whole, "--top-k", "2")
+    for share in ("1/2", "2/2"):
+        out = str(tmp_path / f"{share[0]}.parquet")
+        arguments = ("batch", "score", "-w", folder, "--out", out, "--top-k", "2")
+        report = json.loads(run(*arguments, "--shard", share, "--json"))
+        assert report["n_users"] > 5
+        found.append(pl.read_parquet(out))
+    together = pl.concat(found).sort("user_id", "rank")
+    assert together.equals(pl.read_parquet(whole).sort("user_id", "rank"))
+    for wrong in ("0/2", "3/2", "x", "2"):
+        run("batch", "score", "-w", folder, "--out", whole, "--shard", wrong, status=2)
+    run("batch", "score", "-w", folder, "--out", whole, "--users", "missing.txt", status=2)
 
 
 README_PLUGIN = """

@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 # Where to take torch from instead of pip's own index, for example the index of its CPU wheels.
 TORCH_INDEX ?=
+# Processes that run the tests beside the one that is started; 0: that one runs them.
+PYTEST_WORKERS ?= 0
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -20,7 +22,7 @@ demo: $(INSTALLED) ## Import data, train, evaluate, serve and rank, in a workspa
 	$(BIN)/recsys demo --workspace $(DEMO)
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, layers, protos, then the tests
 	$(BIN)/ruff format --check .

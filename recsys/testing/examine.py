@@ -20,6 +20,7 @@ from recsys.testing.costs import Limits, check_latency, check_state
 from recsys.testing.proposals import proposals
 from recsys.testing.random_log import USUAL_LOG, random_log
 from recsys.testing.subject import Subject, make_subject
+from recsys.testing.warming import compile_loops
 
 _T = TypeVar("_T")
 
@@ -110,6 +111,8 @@ class Examiner:
 
         def ask(log: str, snapshot: LogSnapshot) -> str:
             subject = make_subject(self.plugin, snapshot, self.config)
+            if not subjects:
+                compile_loops(subject)
             subjects.append((log, subject))
             facts, problem = self._watched("columns", "", partial(parts.columns, subject, _rng(0)))
             return facts if facts is not None else parts.broken(problem)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from recsys.cli.main import app, cli
 from recsys.cli.workspace import make_workspace
+from recsys.testing import examine
 
 
 @pytest.fixture
@@ -54,6 +55,20 @@ def test_a_plugin_that_costs_more_than_it_may_is_broken(plain_workspace) -> None
     problems = [part["problem"] for part in checked["parts"] if part["problem"]]
     assert len(problems) == 1
     assert problems[0].startswith("plugin recency, latency: 500 candidates take ")
+
+
+def test_what_a_plugin_reads_is_compiled_before_the_watch_begins(
+    plain_workspace, monkeypatch
+) -> None:
+    told = []
+    compile_loops, watched = examine.compile_loops, examine.run_within
+    monkeypatch.setattr(
+        examine, "compile_loops", lambda s: (told.append(s.aggregates), compile_loops(s))
+    )
+    monkeypatch.setattr(examine, "run_within", lambda *a: (told.append("watch"), watched(*a))[1])
+    run("plugins", "check", "recency", "-w", str(plain_workspace.folder))
+    assert {aggregate.name for aggregate in told[0]} >= {"item_age_s"}
+    assert set(told[1:]) == {"watch"}
 
 
 @pytest.mark.parametrize(

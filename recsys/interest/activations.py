@@ -110,8 +110,9 @@ class Activations:
         """
         vectors = np.zeros((len(self), self._encoder.size), dtype=np.float32)
         with torch.no_grad():
+            stack = self._encoder.stack(layers)
             for rows in share_of(self.buckets(np.arange(len(self)))):
-                vectors[rows] = self._encoder.upper(*self.hidden(rows), layers).cpu().numpy()
+                vectors[rows] = self._encoder.upper(*self.hidden(rows), stack).cpu().numpy()
         put_together(torch.from_numpy(vectors))
         return vectors
 

@@ -48,8 +48,16 @@ class Bottleneck(nn.Module):
         """
         output = self.layer(hidden, mask)
         found: torch.Tensor = output[0] if isinstance(output, tuple) else output
-        detour: torch.Tensor = self.up(nn.functional.gelu(self.down(found)))
-        return found + detour
+        return found + self.detour(found)
+
+    def detour(self, found: torch.Tensor) -> torch.Tensor:
+        """Run the detour alone.
+
+        Returns:
+            What it adds to the layer's hidden states.
+        """
+        added: torch.Tensor = self.up(nn.functional.gelu(self.down(found)))
+        return added
 
 
 def n_tuned_layers(config: TuningConfig, last: int, n_layers: int) -> int:

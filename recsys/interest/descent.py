@@ -75,6 +75,7 @@ class Plan:
         config: Epochs, batch size, tuning.
         seed: Of the order of examples.
         after_step: Called with the number of each step that was made.
+        held_out: Share of the examples that choose the weights; 0: the last weights are kept.
     """
 
     label: str
@@ -82,6 +83,15 @@ class Plan:
     config: InterestConfig
     seed: int
     after_step: Callable[[int], None] = field(default=lambda _step: None)
+    held_out: float = HELD_OUT
+
+    def n_fitted(self, n_examples: int) -> int:
+        """Count the examples that are learned from.
+
+        Returns:
+            Those that are not held out.
+        """
+        return n_examples - round(self.held_out * n_examples)
 
     def n_steps(self, n_examples: int) -> int:
         """Count the steps over some examples, those held out included.
@@ -89,7 +99,7 @@ class Plan:
         Returns:
             Steps of all epochs.
         """
-        n_fitted = n_examples - round(HELD_OUT * n_examples)
+        n_fitted = self.n_fitted(n_examples)
         per_step = self.config.batch_size * self.config.tuning.accumulation
         return self.config.epochs * -(-n_fitted // per_step)
 
@@ -112,7 +122,7 @@ class Descent:
         journal: Journal,
     ) -> None:
         n_examples = len(lessons)
-        n_fitted = n_examples - round(HELD_OUT * n_examples)
+        n_fitted = plan.n_fitted(n_examples)
         self._plan = plan
         self._lessons = lessons
         self._checkpoints = checkpoints
@@ -167,7 +177,7 @@ class Descent:
             self._plan.label, facts["epoch"], float(np.mean(facts["losses"])), found
         )
         facts["worse"] += 1
-        if found < facts["best"]:
+        if found < facts["best"] or not len(self._held_out):
             facts.update(best=found, worse=0)
             self._best = self._lessons.state()
         facts.update(

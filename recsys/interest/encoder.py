@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from recsys.errors import EncoderError, told
 from recsys.interest.adapting import add_bottlenecks, plain_state
+from recsys.interest.packed import Stack
 
 #: Encoders of this family are a stack `encoder.layer` whose layers take (hidden, additive mask).
 _STACKED: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
@@ -58,16 +59,26 @@ def choose_device(wish: str) -> torch.device:
     return torch.device("cuda", number)
 
 
+def product_type(device: torch.device) -> torch.dtype:
+    """Choose the precision of products of matrices.
+
+    Returns:
+        bf16, or float32 where bf16 would be emulated.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.bfloat16 if fast else torch.float32
+
+
 def reduced_precision(device: torch.device) -> torch.autocast:
     """Compute in bf16 where the hardware has it.
 
     Returns:
         A context; it does nothing where bf16 would be emulated.
     """
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    fast = product_type(device) is torch.bfloat16
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
@@ -114,6 +125,8 @@ class TextEncoder:
         layers = self.model.encoder.layer if self._stacked else nn.ModuleList()
         n_tuned = min(options.tuned_layers, len(layers))
         self._n_lower = len(layers) - n_tuned
+        # Frozen, so what is made of it stays right.
+        self._lower = self.stack(layers[: self._n_lower])
         self.pretrained = layers[self._n_lower :]
         self.tuned = copy.deepcopy(self.pretrained)
         if options.bottleneck:
@@ -146,6 +159,17 @@ class TextEncoder:
             The upper layers, and the pooling where it is learned.
         """
         return [self.tuned, *([] if self.attention is None else [self.attention])]
+
+    def stack(self, layers: nn.ModuleList) -> Stack:
+        """Make layers ready to run, for as long as their weights stay the same.
+
+        Args:
+            layers: `tuned` or `pretrained`.
+
+        Returns:
+            To be given to `upper` or `contextual`; gradients go through it to the layers.
+        """
+        return Stack(layers, product_type(self.device), packed=self.device.type == "cpu")
 
     def save(self, folder: Path) -> None:
         """Write the tuned model and the tokenizer in Hugging Face layout."""
@@ -192,40 +216,32 @@ class TextEncoder:
         with torch.no_grad(), reduced_precision(self.device):
             if self._stacked:
                 hidden = self.model.embeddings(input_ids=ids)
-                for layer in self.model.encoder.layer[: self._n_lower]:
-                    hidden = _hidden(layer(hidden, _additive(mask.bool())))
+                hidden = self._lower(hidden, mask.bool())
             else:
                 hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return hidden.to(torch.bfloat16), mask.bool()
 
-    def contextual(
-        self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
-    ) -> torch.Tensor:
+    def contextual(self, hidden: torch.Tensor, mask: torch.Tensor, layers: Stack) -> torch.Tensor:
         """Run an upper half.
 
         Args:
             hidden: From `lower`.
             mask: From `lower`.
-            layers: `tuned` or `pretrained`.
+            layers: `tuned` or `pretrained`, from `stack`.
 
         Returns:
             float32 (n, length, size): one vector per token.
         """
         with reduced_precision(self.device):
-            hidden = hidden.float()
-            for layer in layers:
-                hidden = _hidden(layer(hidden, _additive(mask)))
-        return hidden.float()
+            return layers(hidden, mask)
 
-    def upper(
-        self, hidden: torch.Tensor, mask: torch.Tensor, layers: nn.ModuleList
-    ) -> torch.Tensor:
+    def upper(self, hidden: torch.Tensor, mask: torch.Tensor, layers: Stack) -> torch.Tensor:
         """Run an upper half and pool a text's tokens into one vector.
 
         Args:
             hidden: From `lower`.
             mask: From `lower`.
-            layers: `tuned` or `pretrained`.
+            layers: `tuned` or `pretrained`, from `stack`.
 
         Returns:
             float32 (n, size), unit length.
@@ -233,7 +249,7 @@ class TextEncoder:
         hidden = self.contextual(hidden, mask, layers)
         if self.pooling == "cls":
             return nn.functional.normalize(hidden[:, 0], dim=-1)
-        if self.attention is not None and layers is self.tuned:
+        if self.attention is not None and layers.layers is self.tuned:
             logits = self.attention(hidden).masked_fill(~mask[..., None], float("-inf"))
             return nn.functional.normalize((hidden * logits.softmax(dim=1)).sum(1), dim=-1)
         weights = mask[..., None].float()
@@ -314,12 +330,3 @@ def _check_tokenizer(folder: Path, tokenizer: Any, n_known: int) -> None:  # noq
     if max(vocabulary.values()) >= n_known:
         found = f"a tokenizer with {max(vocabulary.values()) + 1} pieces"
         raise EncoderError(str(folder), found, f"at most {n_known}, as the encoder has vectors")
-
-
-def _additive(mask: torch.Tensor) -> torch.Tensor:
-    return (~mask)[:, None, None, :].float() * -1e9
-
-
-def _hidden(output: Any) -> torch.Tensor:  # noqa: ANN401 - a tensor or a tuple that starts with one
-    found: torch.Tensor = output[0] if isinstance(output, tuple) else output
-    return found

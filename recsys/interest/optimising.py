@@ -68,7 +68,9 @@ def make_optimiser(groups: list[Group], config: TuningConfig) -> torch.optim.Opt
     """
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=groups[0]["lr"], momentum=_MOMENTUM)
-    return torch.optim.AdamW(groups)
+    # Fused: one pass over a parameter instead of a dozen, which for a whole encoder is a tenth of a
+    # step's time on a CPU.
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def rate_of(config: TuningConfig, n_steps: int) -> Callable[[int], float]:

@@ -151,11 +151,12 @@ class HiddenWords:
         self, rows: NDArray[np.int64], generator: torch.Generator | None
     ) -> tuple[torch.Tensor, int]:
         losses, n_guessed = [], 0
+        stack = self.encoder.stack(self.encoder.tuned)
         for bucket in self.activations.buckets(self.rows[rows]):
             tokens = [self.activations.tokens(int(row)) for row in bucket]
             shown, guessed = self._hide(tokens, generator)
             hidden, mask = self.encoder.lower(shown)
-            hidden = self.encoder.contextual(hidden, mask, self.encoder.tuned)
+            hidden = self.encoder.contextual(hidden, mask, stack)
             places = torch.zeros(mask.shape, dtype=torch.bool)
             for text, at in enumerate(guessed):
                 places[text, : len(at)] = at

@@ -74,12 +74,13 @@ class Fresh:
         n_texts = int(np.searchsorted(distinct, len(self.activations)))
         chosen = torch.randperm(n_texts)[: -(-_FRESH // n_processes())].numpy()
         places = {int(distinct[place]): int(place) for place in chosen}
+        stack = self.encoder.stack(self.encoder.tuned)
         for bucket in self.activations.buckets(distinct[chosen]):
             hidden, mask = self.activations.hidden(bucket)
             if self.token_dropout:
                 mask = mask & (torch.rand(mask.shape, device=mask.device) > self.token_dropout)
                 mask[:, 0] = True  # the first token stands for the text in some encoders
-            fresh = self.encoder.upper(hidden, mask, self.encoder.tuned)
+            fresh = self.encoder.upper(hidden, mask, stack)
             where = torch.tensor([places[int(row)] for row in bucket], device=vectors.device)
             vectors = vectors.index_copy(0, where, fresh)
         return vectors

@@ -275,7 +275,7 @@ def test_fused_attention_gives_the_same_vectors_and_gradients(folders):
         activations = Activations(encoder, SCRIPTS, lambda *_: None)
         encoder.tuned.requires_grad_(requires_grad=True)
         rows = np.arange(len(SCRIPTS))
-        vectors = encoder.upper(*activations.hidden(rows), encoder.tuned)
+        vectors = encoder.upper(*activations.hidden(rows), encoder.stack(encoder.tuned))
         vectors[:, 0].sum().backward()
         weight = next(encoder.tuned.parameters())
         found[attention] = (vectors.detach(), weight.grad / weight.grad.norm())

@@ -92,16 +92,16 @@ def test_what_was_learned_beside_the_weights_is_in_the_layers_afterwards(encoder
     model = TextEncoder(Path(encoder), EncoderOptions(2, 16), torch.device("cpu"))
     layers, tuning = model.tuned, TuningConfig(mode=mode, rank=2)
     hidden, mask = model.lower(model.tokenize(["rocket to the moon"]))
-    before = model.upper(hidden, mask, layers)
+    before = model.upper(hidden, mask, model.stack(layers))
     prepare(layers, tuning, 10)
     learned = [p for p in layers.parameters() if p.requires_grad]
     assert sum(p.numel() for p in learned) < sum(p.numel() for p in layers.parameters()) / 5
     with torch.no_grad():
         for parameter in learned:
             parameter.add_(torch.randn_like(parameter))
-        changed = model.upper(hidden, mask, layers)
+        changed = model.upper(hidden, mask, model.stack(layers))
         finish(layers)
-        after = model.upper(hidden, mask, layers)
+        after = model.upper(hidden, mask, model.stack(layers))
     assert not torch.allclose(changed, before, atol=1e-2)
     assert torch.allclose(after, changed, atol=2e-2)
     assert not [p for p in layers.parameters() if p.requires_grad]

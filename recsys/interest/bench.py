@@ -62,6 +62,7 @@ class Bench:
         rates: float32 (n_items + 1,): log odds that an item is acted on when shown, from the last
             fit; the last one is that of all items.
         teacher: Whom the fits learn from as well; None before the first fit, or without one.
+        too_few: Lists of each fit so far that had too few of them.
     """
 
     template: Template
@@ -77,6 +78,7 @@ class Bench:
     net: InterestNet | None = None
     rates: Vectors = dataclasses.field(default_factory=lambda: np.zeros(1, dtype=np.float32))
     teacher: Teacher | None = None
+    too_few: tuple[int, ...] = ()
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
         """Encode texts that are not on the bench.

@@ -37,6 +37,16 @@ class BenchedInterest(FittedInterest):
 
     bench: Bench
 
+    def conclude(self) -> None:
+        """Say, after the last of several fits, which of them had too little to learn from."""
+        if self.bench.too_few:
+            _log.warning(
+                "too few lists to fit the text-interest model on",
+                fits=len(self.bench.too_few),
+                found_at_most=max(self.bench.too_few),
+                expected=MIN_EXAMPLES,
+            )
+
 
 def start(config: InterestConfig, items: ItemSource) -> FittedInterest:
     """Offer what needs no fitting: similarities in the pretrained encoder's eyes.
@@ -71,11 +81,7 @@ def fit_span(
     examples = build_examples(view, bench.versions)
     bench.rates = examples.rates
     if len(examples) < MIN_EXAMPLES:
-        _log.warning(
-            "too few lists to fit the text-interest model on",
-            found=len(examples),
-            expected=MIN_EXAMPLES,
-        )
+        bench.too_few = (*bench.too_few, len(examples))
         return _finished(bench, view.items)
     devices = [bench.encoder.device] if bench.encoder.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), Journal(view, config.tuning.tracker) as journal:

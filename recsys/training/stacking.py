@@ -91,6 +91,7 @@ class Stacking:
         for end, next_end in pairwise(ends):
             scores[self._rows(end, next_end)] = self._score(model, fitted, (end, next_end))
             fitted = model.fit(self._view(model, next_end), fitted)
+        _conclude(fitted)
         return fitted, scores
 
     def windows(
@@ -110,6 +111,7 @@ class Stacking:
         for end, next_end in pairwise(ends):
             fitted = model.fit(self._view(model, end), fitted)
             yield self._rows(end, next_end), self._score(model, fitted, (end, next_end))
+        _conclude(fitted)
 
     def _rows(self, start: int, stop: int) -> slice:
         offsets = self.labelled.slates.offsets
@@ -138,3 +140,10 @@ class Stacking:
             seed=self.seed,
             progress=self.progress,
         )
+
+
+def _conclude(fitted: FittedFeatureModel | None) -> None:
+    """Let a model say once what it would otherwise say of each of its fits."""
+    conclude = getattr(fitted, "conclude", None)
+    if conclude is not None:
+        conclude()

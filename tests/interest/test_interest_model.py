@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from interest_world import (
     EVENT_TYPES,
@@ -202,6 +203,18 @@ def test_later_fits_keep_the_encoder_and_leave_the_earlier_model_alone(
 def test_too_few_lists_leave_a_model_that_scores(recipe, items, tmp_path, unfitted, requests):
     model = recipe.fit(topic_view(items, 5, tmp_path, range(40)), unfitted)
     assert first_is_right(model, requests, "text_interest") > 0.6
+
+
+def test_that_lists_were_too_few_is_said_once_after_all_fits(recipe, items, tmp_path, unfitted):
+    with structlog.testing.capture_logs() as told:
+        first = recipe.fit(topic_view(items, 5, tmp_path / "1", range(40)), unfitted)
+        second = recipe.fit(topic_view(items, 9, tmp_path / "2", range(40)), first)
+        second.conclude()
+    (line,) = [line for line in told if "too few lists" in line["event"]]
+    assert (line["fits"], line["found_at_most"]) == (2, 9)
+    with structlog.testing.capture_logs() as told:
+        unfitted.conclude()
+    assert told == []
 
 
 def test_items_without_words_leave_all_columns_missing(recipe, tmp_path):

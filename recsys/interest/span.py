@@ -48,6 +48,14 @@ class BenchedInterest(FittedInterest):
             )
 
 
+class SilentInterest(FittedInterest):
+    """What is fitted where no item has text."""
+
+    def conclude(self) -> None:
+        """Say, after the last of several fits, that all columns are missing."""
+        _log.warning("no item has text: the columns of the text-interest model stay missing")
+
+
 def start(config: InterestConfig, items: ItemSource) -> FittedInterest:
     """Offer what needs no fitting: similarities in the pretrained encoder's eyes.
 
@@ -195,14 +203,13 @@ def _head(net: InterestNet) -> Head:
     )
 
 
-def _silent(items: ItemSource) -> FittedInterest:
-    _log.warning("no item has text: the columns of the text-interest model stay missing")
+def _silent(items: ItemSource) -> SilentInterest:
     nothing = np.zeros((0, 0), dtype=np.float32)
     template = no_template()
     versions = extend(no_versions(template), {}, items, template).versions
     texts = TextTable(nothing, nothing, nothing, nothing.ravel(), nothing)
     known = make_known(versions, {}, texts, None)
-    return FittedInterest(items, Parts(template, known, Projection(nothing, nothing)))
+    return SilentInterest(items, Parts(template, known, Projection(nothing, nothing)))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -223,6 +223,9 @@ def test_items_without_words_leave_all_columns_missing(recipe, tmp_path):
     model = recipe.fit(topic_view(items, 60, tmp_path / "run", range(40)))
     batch = batch_of([([1, 2], [3], [3, 4])])
     assert np.isnan(model.score(batch)).all()
+    with structlog.testing.capture_logs() as told:
+        model.conclude()
+    assert [line["event"].split(":")[0] for line in told] == ["no item has text"]
     folder = tmp_path / "saved"
     folder.mkdir()
     model.save(folder)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import grpc
 
@@ -76,15 +76,25 @@ class Door(ThreadPoolExecutor):
 class _Here(ThreadPoolExecutor):
     """Runs what it is given at once, in the thread that gives it."""
 
+    def __init__(self) -> None:
+        super().__init__(1)
+        #: The same for all: nobody asks for the result of a refusal, only whether it is over.
+        self._done: Future[Any] = Future()
+        self._done.set_result(None)
+
     def submit(
         self, call: Callable[_Given, _Got], /, *args: _Given.args, **kwargs: _Given.kwargs
     ) -> Future[_Got]:
-        future: Future[_Got] = Future()
-        future.set_result(call(*args, **kwargs))
-        return future
+        """Run a call.
+
+        Returns:
+            Done, with no result.
+        """
+        call(*args, **kwargs)
+        return self._done
 
 
-_HERE: Final = _Here(1)
+_HERE: Final = _Here()
 
 
 class DoorInterceptor(grpc.ServerInterceptor):
@@ -143,10 +153,11 @@ def refusing(
         The handler; of a streaming kind, because only those may leave messages unread.
     """
     code, text = code_of(error), str(error)
+    # Nothing but the count is kept of a refused call: with ten times the capacity there are nine of
+    # them for each answer, and what listens to a call costs as much as gRPC's part of a refusal.
 
     def refuse(_: Iterator[bytes], context: grpc.ServicerContext) -> None:
-        observer.call_began(method, context.invocation_metadata())
-        observer.call_ended(method, code.name, 0.0)
+        observer.call_refused(method, code.name)
         context.abort(code, text)
 
     setattr(refuse, _POOL, _HERE)

@@ -53,6 +53,11 @@ class LogLines(CallListener):
             )
         structlog.contextvars.unbind_contextvars("request_id")
 
+    def call_refused(self, method: str, code: str) -> None:
+        """Write the line of a call of which nothing was read."""
+        if self._every_call:
+            _log.info("call", method=method, code=code)
+
 
 def request_id_of(call: Call) -> str:
     """Name a call.

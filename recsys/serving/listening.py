@@ -73,6 +73,11 @@ class Listeners(Listener):
         for one in self._all:
             one.call_ended(method, code, seconds)
 
+    def call_refused(self, method: str, code: str) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.call_refused(method, code)
+
     def stage_took(self, name: str, seconds: float) -> None:
         """Tell all."""
         for one in self._all:

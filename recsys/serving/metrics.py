@@ -100,6 +100,10 @@ class Metrics(Listener):
         self._requests[method, code].inc()
         self._seconds[method,].observe(seconds)
 
+    def call_refused(self, method: str, code: str) -> None:
+        """Count an RPC that took no time."""
+        self._requests[method, code].inc()
+
     def stage_took(self, name: str, seconds: float) -> None:
         """Count a stage."""
         self._stages[name,].observe(seconds)

@@ -36,6 +36,14 @@ class Observer(RequestObserver):
             seconds: Since `call_began`.
         """
 
+    def call_refused(self, method: str, code: str) -> None:
+        """Hear that an RPC was refused where it arrived; it neither begins nor ends.
+
+        Args:
+            method: As for `call_began`.
+            code: As for `call_ended`.
+        """
+
     def shed(self, what: str, reason: str) -> None:
         """Hear that work was refused before it was begun.
 

@@ -28,6 +28,9 @@ class Heard(Observer):
     def call_ended(self, method, code, seconds):
         self.ended.append((code, threading.current_thread().name))
 
+    def call_refused(self, method, code):
+        self.ended.append((code, threading.current_thread().name))
+
     def shed(self, what, reason):
         self.shed_.append((what, reason))
 

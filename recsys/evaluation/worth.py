@@ -24,7 +24,6 @@ from recsys.errors import TrainingError
 from recsys.evaluation.tables import Measured
 from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
-from recsys.features.store import ColumnStore
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import Interval
 from recsys.ranking.ranker import Ranker
@@ -32,10 +31,9 @@ from recsys.ranking.rows import RankingRows
 from recsys.ranking.training import train_ranker
 from recsys.training.dataset import make_dataset
 from recsys.training.labels import LabelledSlates
-from recsys.training.rehearsal import rehearse
 from recsys.training.reuse import Requests, read_reused, reuse_models
 from recsys.training.split import TimeSplit, split_by_time
-from recsys.training.train import ranking_rows
+from recsys.training.train import ranker_rows
 from recsys.workspace import Workspace
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -121,10 +119,8 @@ def plugin_worth(
     split = split_by_time(dataset.labelled, config.split)
     seen = dataset.labelled.part(0, split.validation_end)
     stack = reuse_models(reused, plan, dataset.reader, Requests(seen.slates, dataset.log))
-    store = ColumnStore(workspace.columns, dataset.digest.key, dataset.log, seen.slates)
-    matrix = store.matrix(plan, dataset.reader, stack.scores, progress)
-    rehearse(matrix, plan, dataset, n_lists=split.train_end, scores=stack.scores, config=config)
-    pair = _Pair(plan, own, config, ranking_rows(seen, matrix, plan.names), split, progress)
+    rows = ranker_rows(plan, dataset, split, stack, workspace=workspace, progress=progress)
+    pair = _Pair(plan, own, config, rows, split, progress)
     return _measure(pair, plugin, seen.part(split.train_end, len(seen.slates)), rounds)
 
 

@@ -187,22 +187,46 @@ def _fit_rankers(
     Returns:
         Rankers, and their metrics on the validation slice.
     """
-    config = workspace.config
-    seen = dataset.labelled.part(0, split.validation_end)
     progress("computing features", 0, 1)
-    store = ColumnStore(workspace.columns, dataset.digest.key, dataset.log, seen.slates)
-    matrix = store.matrix(plan, dataset.reader, stack.scores, progress)
-    n_lists, scores = split.train_end, stack.scores
-    rehearse(matrix, plan, dataset, n_lists=n_lists, scores=scores, config=config)
+    rows = ranker_rows(plan, dataset, split, stack, workspace=workspace, progress=progress)
     rankers: list[Ranker] = []
     metrics: dict[str, float] = {}
     for name, names in (("full", plan.names), ("without_text", plan.without_text().names)):
-        places = [plan.names.index(feature) for feature in names]
-        rows = ranking_rows(seen, matrix[:, places], names)
-        ranker, found = fit_ranker(rows, split, config, _titled(progress, name))
+        titled = _titled(progress, name)
+        ranker, found = fit_ranker(rows.only(names), split, workspace.config, titled)
         metrics[f"validation_{name}_ndcg@10"] = found
         rankers.append(ranker)
     return (rankers[0], rankers[1]), metrics
+
+
+def ranker_rows(
+    plan: FeaturePlan,
+    dataset: Dataset,
+    split: TimeSplit,
+    stack: Stack,
+    *,
+    workspace: Workspace,
+    progress: Progress,
+) -> RankingRows:
+    """Compute all columns of the requests before the test slice, and rehearse new items in them.
+
+    Args:
+        plan: The columns.
+        dataset: The log.
+        split: Where slices end.
+        stack: Out-of-time scores of feature models.
+        workspace: Where columns are kept.
+        progress: Called with (what, candidates done, candidates in all).
+
+    Returns:
+        Rows of the train and validation slices; those of the latter are as they were.
+    """
+    seen = dataset.labelled.part(0, split.validation_end)
+    store = ColumnStore(workspace.columns, dataset.digest.key, dataset.log, seen.slates)
+    matrix = store.matrix(plan, dataset.reader, stack.scores, progress)
+    n_lists, scores, config = split.train_end, stack.scores, workspace.config
+    rehearse(matrix, plan, dataset, n_lists=n_lists, scores=scores, config=config)
+    return ranking_rows(seen, matrix, plan.names)
 
 
 def fit_ranker(

@@ -2,8 +2,8 @@
 
 Threads of one process take turns at Python's lock hundreds of times in an answer's time. On one
 core a turn costs nothing, because nobody else runs meanwhile; on two the threads wake each other
-across cores, and an answer costs a fifth more. Other processes on the machine do not know which
-core is taken, so this is for machines that serve.
+across cores, and an answer costs more (measured: docs/decisions/0110-one-worker-one-core.md). Other
+processes on the machine do not know which core is taken, so this is for machines that serve.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from recsys.config import LogConfig
 from recsys.events.erasure import Erasure, pending_erasures, without
 from recsys.events.frames import KINDS, Kind, event_frames
 from recsys.events.spool import read_spool, spool_folder
+from recsys.events.spool_tail import read_spool_tail
 from recsys.schema import VisibleEvent
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
 
     erasures = pending_erasures(config)
     carried_out: CarriedOut | None = None
-    spooled = event_frames(read_spool(spool_folder(config)))
+    spool = read_spool_tail(spool_folder(config), since_us, N_LATEST)
+    spooled, before = event_frames(spool.recent), event_frames(spool.latest)
     stored, older = {kind: frame.clear() for kind, frame in spooled.items()}, {}
     latest = dict(stored)
     ids = {kind: pl.Series("event_id", [], dtype=pl.String) for kind in KINDS}
@@ -190,12 +192,11 @@ def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> L
                 latest[kind] = warehouse.read_last(kind, N_LATEST)
                 sql = f"SELECT event_id FROM {kind} WHERE visible_at < ?"
                 ids[kind] = warehouse.query(sql, [since_us])["event_id"]
-    recent = pl.col("visible_at") >= since_us
-    for kind, frame in spooled.items():
-        before = frame.filter(~recent)["event_id"].cast(pl.String)
-        older[kind] = ids[kind].append(before).unique()
-    tail = {k: _first(stored[k].vstack(spooled[k].filter(recent))) for k in KINDS}
-    newest = {k: _first(latest[k].vstack(spooled[k])) for k in KINDS}
+    for kind, event_ids in spool.older.items():
+        in_spool = pl.Series("event_id", event_ids, dtype=pl.String)
+        older[kind] = ids[kind].append(in_spool).unique()
+    tail = {k: _first(stored[k].vstack(spooled[k])) for k in KINDS}
+    newest = {k: _first(latest[k].vstack(before[k]).vstack(spooled[k])) for k in KINDS}
     return LogTail(
         as_snapshot(tail, erasures, carried_out),
         older,

@@ -191,11 +191,20 @@ def read_spool_files(files: Iterable[Path]) -> Iterator[VisibleEvent]:
 def _file_events(path: Path) -> Iterator[VisibleEvent]:
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         end, _ = durable_end(file.fileno())
-        for position, line in _lines(file, end):
+        for position, line in complete_lines(file, end):
             yield read_record(line, path, position)
 
 
-def _lines(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+def complete_lines(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    """Read a spool file line by line, without a torn last one.
+
+    Args:
+        file: At its beginning.
+        end: How far it is durable, in bytes.
+
+    Yields:
+        Where a line begins, in bytes, and the line with its end.
+    """
     position = 0
     for line in file:
         if not line.endswith(b"\n") or position + len(line) > end:
@@ -218,13 +227,30 @@ def read_record(line: bytes, path: Path, position: int) -> VisibleEvent:
     Raises:
         SpoolDamagedError: The line is not what was written.
     """
+    try:
+        return decode_visible_event(checked_json(line, path, position))
+    except EventError as error:
+        raise SpoolDamagedError(path, position, str(error)) from error
+
+
+def checked_json(line: bytes, path: Path, position: int) -> bytes:
+    """Check one complete line of a spool file against its checksum.
+
+    Args:
+        line: With its end.
+        path: Of the file, for errors.
+        position: Where the line begins, in bytes.
+
+    Returns:
+        The JSON of the event.
+
+    Raises:
+        SpoolDamagedError: The line is not what was written.
+    """
     checksum, json = line[:_CRC_DIGITS], line[_CRC_DIGITS + 1 : -1]
     if line[_CRC_DIGITS:_HEAD_BYTES] != b" " or checksum != _checksum(json):
         raise SpoolDamagedError(path, position, "a line with another checksum")
-    try:
-        return decode_visible_event(json)
-    except EventError as error:
-        raise SpoolDamagedError(path, position, str(error)) from error
+    return json
 
 
 def record_line(visible: VisibleEvent) -> bytes:

@@ -48,6 +48,8 @@ from recsys.workspace import Workspace
 _log = structlog.get_logger("recsys.pipeline")
 DEFAULT_TOP_K = 20
 
+#: Events that a start takes in in about a quarter of a second; writing a state takes as long.
+_LONG_TAIL = 10_000
 #: Unknown items that a warning names.
 _NAMED = 5
 
@@ -198,6 +200,12 @@ class Engine:
         self._live.forget(user_ids)
         if self._feature_log is not None:
             self._feature_log.forget(user_ids)
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether the state holds so much more than the one on disk that a start would notice."""
+        n_saved = self._live.n_saved
+        return not n_saved or self._live.n_events - n_saved >= _LONG_TAIL
 
     def save_state(self) -> None:
         """Write the state to disk, so that the next start reads only what comes after."""
@@ -382,8 +390,9 @@ def load_engine(
     Args:
         workspace: The workspace.
         version: None: the active bundle.
-        for_others: Write a state that had to be made of the log to disk, so that processes which
-            start after this one need not make it, and share what they do not change.
+        for_others: Write a state to disk that had to be made of the log, or had much to catch up
+            with, so that processes which start after this one need not do the same, and share what
+            they do not change.
 
     Returns:
         An engine that is ready to rank.
@@ -393,11 +402,11 @@ def load_engine(
     """
     bundle = BundleStore(workspace.bundles).open(version)
     try:
-        return _restarted(workspace, bundle)
+        engine = _restarted(workspace, bundle)
     except CheckpointError as error:
         _log.info("state_from_log", found=str(error))
-    engine = make_engine(workspace, bundle, StoredLog(workspace.log_config))
-    if for_others:
+        engine = make_engine(workspace, bundle, StoredLog(workspace.log_config))
+    if for_others and engine.is_far_ahead:
         try:
             engine.save_state()
         except OSError as error:

@@ -64,6 +64,8 @@ class LiveState:
         self.state = state
         self._known = known
         self.n_erased = n_erased
+        #: Events of the state on disk that this one goes on from; 0: of none.
+        self.n_saved = 0
         #: Whether users were forgotten since the state was made of the log, which goes further.
         self._has_forgotten = False
         #: To try bundles on.
@@ -254,5 +256,6 @@ def restart_live_state(
         acted_on=extra["acted_on"],
         n_erased=n_erased,
     )
+    live.n_saved = known.n_events
     live.apply(list(visible_events(found.tail)))
     return live

@@ -6,8 +6,8 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points, version
+from functools import cache, partial
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -80,11 +80,18 @@ def _installed(disabled: tuple[str, ...], budget_s: float) -> Iterator[LoadedPlu
 
 
 def _origin(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.value
+    return _said_of(point.dist)[0] if point.dist else point.value
 
 
 def _version(point: EntryPoint) -> str:
-    return version(point.dist.name) if point.dist else ""
+    return _said_of(point.dist)[1] if point.dist else ""
+
+
+@cache
+def _said_of(distribution: Distribution) -> tuple[str, str]:
+    # Once for all of its plugins: each look parses the whole of the metadata.
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _dropped_in(

@@ -6,6 +6,7 @@ standard input ends, whoever started it has gone, and it stops.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assignment = Assignment(**json.loads(sys.stdin.readline()))
     keep_to(assignment.core)
+    gc.disable()  # until it serves, as `recsys.serving.server.serve` does, imports included
     threading.Thread(target=_stop_when_alone, name="starter", daemon=True).start()
     from recsys.serving.logs import log_to_stderr
     from recsys.serving.server import run_until_signal, start_server

@@ -110,3 +110,17 @@ def test_the_first_of_several_leaves_a_state_for_the_others(workspace, monkeypat
     first = load_engine(workspace, for_others=True)
     only_from_disk(monkeypatch)
     assert scores(load_engine(workspace)) == scores(first)
+
+
+def test_who_had_much_to_catch_up_with_leaves_a_state_for_the_next(workspace, monkeypatch) -> None:
+    before = load_engine(workspace)
+    before.save_state()
+    write(workspace, news(before))
+    assert not load_engine(workspace, for_others=True).is_far_ahead
+    monkeypatch.setattr(engines, "_LONG_TAIL", 3)
+    assert load_engine(workspace).is_far_ahead
+    late = load_engine(workspace, for_others=True)
+    only_from_disk(monkeypatch)
+    following = load_engine(workspace)
+    assert not following.is_far_ahead
+    assert scores(following) == scores(late)

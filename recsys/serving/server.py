@@ -55,6 +55,8 @@ SERVICES: Final = (
 
 #: How often this process looks which bundle others have made the active one, in seconds.
 _FOLLOW_STORE_S: Final = 0.25
+#: How often the thread that waits for signals looks whether one came, in seconds.
+_AWAKE_S: Final = 1.0
 #: After a state could not be made anew, in seconds.
 _RENEW_PAUSE_S: Final = 30.0
 
@@ -291,7 +293,10 @@ def run_until_signal(server: RunningServer, say: Callable[[], object] | None = N
         sys.stdout.flush()
     else:
         say()
-    asked.wait()
+    # A signal may be taken by another thread, for example while a debugger holds this one, and only
+    # this thread runs its handler, once it is awake.
+    while not asked.wait(_AWAKE_S):
+        pass
     server.stop()
     gc.unfreeze()  # libraries look at the end for what nobody let go
 

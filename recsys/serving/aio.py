@@ -12,20 +12,15 @@ import grpc
 from recsys.pipeline.requests import RankedList
 from recsys.schema import Event
 from recsys.serving.calls import (
-    CHANNEL_OPTIONS,
-    SWITCH_TIMEOUT_S,
-    TIMEOUT_S,
     Batches,
     RankOptions,
-    Tls,
-    Usual,
     WriteReport,
-    metadata_of,
     model_of,
     rank_request,
     report_of,
     set_options,
 )
+from recsys.serving.connecting import CHANNEL_OPTIONS, TIMEOUT_S, Caller, Tls
 from recsys.serving.ranking_messages import ranked_list_of
 from recsys.serving.throttle import Throttle
 from recsys.v1 import (
@@ -41,14 +36,20 @@ class AsyncClient:
     """Calls a server from one event loop; an asynchronous context manager.
 
     Every method raises `grpc.RpcError` when the call fails; `field_violations` reads what was wrong
-    with its fields. A server that refuses most requests to rank is sent fewer of them: the others
-    fail here, with the same code, `RESOURCE_EXHAUSTED`.
+    with its fields. A server that refuses most requests to rank is sent fewer: the others fail
+    here, with the same code, `RESOURCE_EXHAUSTED`. Every method takes a `timeout_s`, the deadline
+    of its call in seconds.
 
     Args:
         address: Such as `127.0.0.1:50051`.
-        timeout_s: Deadline of every call, in seconds; switching models has five minutes.
+        timeout_s: Deadline of calls that are not given one, in seconds; switching models has five
+            minutes.
         tls: None: nothing is encrypted.
         token: Bearer token; sent with every call.
+        allow_insecure: Send the token to another machine although nothing is encrypted.
+
+    Raises:
+        ValueError: There is a token for another machine without `tls`, and that was not allowed.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class AsyncClient:
         timeout_s: float = TIMEOUT_S,
         tls: Tls | None = None,
         token: str | None = None,
+        allow_insecure: bool = False,
     ) -> None:
-        metadata = metadata_of(token)
+        self._caller = Caller(
+            address, timeout_s=timeout_s, tls=tls, token=token, allow_insecure=allow_insecure
+        )
         self._throttle = Throttle(random.Random())
-        self._usual = Usual(timeout=timeout_s, metadata=metadata)
-        self._slow = Usual(timeout=SWITCH_TIMEOUT_S, metadata=metadata)
         if tls is None:
             self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         else:
@@ -73,13 +75,19 @@ class AsyncClient:
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def rank(
-        self, user_id: str, item_ids: Sequence[str], **options: Unpack[RankOptions]
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[RankOptions],
     ) -> RankedList:
         """Order candidates for a user.
 
         Args:
             user_id: Empty or unknown: the cold-start list.
             item_ids: Candidates.
+            timeout_s: Deadline of this call.
             **options: As in `RankOptions`.
 
         Returns:
@@ -87,13 +95,18 @@ class AsyncClient:
         """
         request = rank_request(user_id, item_ids, options)
         with self._throttle.request():
-            return ranked_list_of(await self._ranking.Rank(request, **self._usual))
+            return ranked_list_of(
+                await self._ranking.Rank(request, **self._caller.usual(timeout_s))
+            )
 
-    async def recommend(self, user_id: str, **options: Unpack[RankOptions]) -> RankedList:
+    async def recommend(
+        self, user_id: str, *, timeout_s: float | None = None, **options: Unpack[RankOptions]
+    ) -> RankedList:
         """Find items for a user and order them.
 
         Args:
             user_id: Empty or unknown: the cold-start list.
+            timeout_s: Deadline of this call.
             **options: As in `RankOptions`.
 
         Returns:
@@ -102,13 +115,18 @@ class AsyncClient:
         request = ranking_pb2.RecommendRequest(user_id=user_id)
         set_options(request, options)
         with self._throttle.request():
-            return ranked_list_of(await self._ranking.Recommend(request, **self._usual))
+            return ranked_list_of(
+                await self._ranking.Recommend(request, **self._caller.usual(timeout_s))
+            )
 
-    async def write_events(self, events: Iterable[Event]) -> WriteReport:
+    async def write_events(
+        self, events: Iterable[Event], *, timeout_s: float | None = None
+    ) -> WriteReport:
         """Write events; returns when those that were accepted are durable.
 
         Args:
             events: With an `occurred_at` of 0 the server's clock says when they happened.
+            timeout_s: Deadline of this call.
 
         Returns:
             What became of them.
@@ -117,48 +135,58 @@ class AsyncClient:
             RpcError: It failed, or the server has not seen all of them.
         """
         sent = Batches(events)
-        report = report_of(await self._events.WriteEvents(iter(sent), **self._usual))
+        report = report_of(
+            await self._events.WriteEvents(iter(sent), **self._caller.usual(timeout_s))
+        )
         while not sent.were_seen(report):
             sent = sent.again(report)
-            report = report_of(await self._events.WriteEvents(iter(sent), **self._usual))
+            report = report_of(
+                await self._events.WriteEvents(iter(sent), **self._caller.usual(timeout_s))
+            )
         return report
 
-    async def active_model(self) -> model_pb2.Model:
+    async def active_model(self, *, timeout_s: float | None = None) -> model_pb2.Model:
         """Describe the bundle that ranks.
 
         Returns:
             Its description.
         """
         request = model_pb2.GetActiveModelRequest()
-        response = await self._models.GetActiveModel(request, **self._usual)
+        response = await self._models.GetActiveModel(request, **self._caller.usual(timeout_s))
         return model_of(response)
 
-    async def models(self) -> list[model_pb2.Model]:
+    async def models(self, *, timeout_s: float | None = None) -> list[model_pb2.Model]:
         """List all bundles.
 
         Returns:
             Oldest first.
         """
         request = model_pb2.ListModelsRequest()
-        return list((await self._models.ListModels(request, **self._usual)).models)
+        return list(
+            (await self._models.ListModels(request, **self._caller.usual(timeout_s))).models
+        )
 
-    async def activate(self, version: str) -> model_pb2.Model:
+    async def activate(self, version: str, *, timeout_s: float | None = None) -> model_pb2.Model:
         """Let another bundle rank.
 
         Returns:
             The bundle that ranks now.
         """
         request = model_pb2.ActivateModelRequest(version=version)
-        return model_of(await self._models.ActivateModel(request, **self._slow))
+        return model_of(
+            await self._models.ActivateModel(request, **self._caller.switching(timeout_s))
+        )
 
-    async def roll_back(self) -> model_pb2.Model:
+    async def roll_back(self, *, timeout_s: float | None = None) -> model_pb2.Model:
         """Let the bundle rank that was active before.
 
         Returns:
             The bundle that ranks now.
         """
         request = model_pb2.RollBackModelRequest()
-        return model_of(await self._models.RollBackModel(request, **self._slow))
+        return model_of(
+            await self._models.RollBackModel(request, **self._caller.switching(timeout_s))
+        )
 
     async def close(self) -> None:
         """Hang up."""

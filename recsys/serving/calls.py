@@ -1,12 +1,10 @@
-"""What the synchronous and the asyncio client share: options, messages, retries, credentials."""
+"""What the synchronous and the asyncio client say: options, messages, and what comes back."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeAlias, TypedDict
 
 import grpc
@@ -18,49 +16,10 @@ from recsys.serving.attributes import struct_of
 from recsys.serving.event_messages import event_message
 from recsys.v1 import event_pb2, model_pb2, ranking_pb2
 
-#: gRPC's own service config: only calls that can be repeated safely, only when nobody answered.
-SERVICE_CONFIG: Final = json.dumps({
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "recsys.v1.RankingService"},
-                {"service": "recsys.v1.EventService"},
-                {"service": "recsys.v1.ModelService", "method": "GetActiveModel"},
-                {"service": "recsys.v1.ModelService", "method": "ListModels"},
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-})
-
-TIMEOUT_S: Final = 10.0
 #: Times that a write is sent of which the server counted fewer events than there are.
 _ATTEMPTS: Final = 3
-SWITCH_TIMEOUT_S: Final = 300.0
-_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _BATCH_EVENTS: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
-#: An idle connection is asked whether it is alive, so that a broken one is noticed before a call.
-_KEEPALIVE_MS: Final = 30_000
-_KEEPALIVE_TIMEOUT_MS: Final = 10_000
-
-CHANNEL_OPTIONS: Final = (
-    ("grpc.service_config", SERVICE_CONFIG),
-    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
-    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # A connection of its own: workers behind one port are chosen by connection.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
 #: One per candidate in their order, or by item id; None: missing.
 CandidateValues: TypeAlias = (
     Sequence[float | None]
@@ -68,49 +27,6 @@ CandidateValues: TypeAlias = (
     | Mapping[str, float | None]
     | Mapping[str, str | None]
 )
-Metadata: TypeAlias = tuple[tuple[str, str], ...]
-
-
-class Usual(TypedDict):
-    """What is said with every call."""
-
-    timeout: float
-    metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How a client trusts a server, and what it shows.
-
-    Args:
-        ca: File with the authorities that may vouch for the server; None: those of the system.
-        certificate: File with the client's own certificate, for mutual TLS.
-        key: File with its key.
-    """
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files.
-
-        Returns:
-            Credentials of a channel.
-        """
-        ca, key, certificate = (
-            path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate)
-        )
-        return grpc.ssl_channel_credentials(ca, key, certificate)
-
-
-def metadata_of(token: str | None) -> Metadata:
-    """Write a token as gRPC carries it.
-
-    Returns:
-        Metadata of a call.
-    """
-    return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 class RankOptions(TypedDict, total=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
 from recsys.serving.authorization import AuthorizationInterceptor
 from recsys.serving.doors import Door, DoorInterceptor
+from recsys.serving.hosts import is_loopback
 from recsys.serving.interceptor import StatusInterceptor
 from recsys.serving.observer import Observer
 from recsys.serving.ranking_service import RANK
@@ -42,7 +42,7 @@ def check_host(config: ServingConfig) -> None:
     Raises:
         ConfigError: The host is not of this machine, and that was not allowed.
     """
-    if config.tls.certificate or config.allow_insecure or _is_loopback(config.host):
+    if config.tls.certificate or config.allow_insecure or is_loopback(config.host):
         return
     problem = (
         f"serving.host: found {config.host!r}; expected an address of this machine alone, because"
@@ -153,10 +153,3 @@ def listen(
     except RuntimeError as error:
         raise ServerError(f"{name}:{port}", "cannot listen there", "a free port") from error
     return f"{name}:{bound}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -12,8 +13,9 @@ from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.errors import LogError
 from recsys.schema import ImpressionEvent, InteractionEvent
+from recsys.serving.aio import AsyncClient
 from recsys.serving.calls import batches_of, rank_request
-from recsys.serving.client import Client, field_violations
+from recsys.serving.client import Client, Tls, field_violations
 from recsys.v1 import event_pb2, event_pb2_grpc
 
 
@@ -167,3 +169,28 @@ def test_messages_stay_far_below_the_limit():
 def test_what_would_be_misread_in_silence_is_a_type_error(user_id, item_ids, options, said) -> None:
     with pytest.raises(TypeError, match=said):
         rank_request(user_id, item_ids, options)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_a_token_is_not_sent_where_it_can_be_read_on_the_way(client):
+    for address in ("ranker.internal:50051", "10.0.0.7:50051", "[2001:db8::1]:50051"):
+        with pytest.raises(ValueError, match="would be sent unencrypted"):
+            client(address, token="secret")
+
+
+def test_a_token_goes_to_this_machine_over_tls_and_where_that_is_allowed():
+    for address in ("127.0.0.1:1", "[::1]:1", "localhost:1"):
+        Client(address, token="secret").close()
+    Client("ranker.internal:1", token="secret", tls=Tls()).close()
+    Client("ranker.internal:1", token="secret", allow_insecure=True).close()
+    Client("ranker.internal:1").close()
+
+
+def test_a_call_has_its_own_deadline_where_one_is_given():
+    engine = FakeEngine()
+    engine.before_rank = lambda _: time.sleep(0.3)
+    with running(engine=engine) as (server, _), Client(server.address) as client:
+        with pytest.raises(grpc.RpcError) as late:
+            client.rank("u", ["a"], timeout_s=0.05)
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert client.rank("u", ["a"]).item_ids == ["a"]

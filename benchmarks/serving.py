@@ -7,6 +7,7 @@ is charged to everybody who would have come (no coordinated omission).
     python benchmarks/serving.py --workspace build/demo --json
     python benchmarks/serving.py --only rank workers
     python benchmarks/serving.py --only chaos --kills 50
+    python benchmarks/serving.py --only events --rates 500 1000
     python benchmarks/serving.py --only peer     # needs build/peer, see benchmarks/load/peer.py
     python benchmarks/serving.py --only feast    # needs build/feast, see load/beside_feast.py
 """
@@ -17,34 +18,34 @@ import argparse
 import json
 import os
 import random
-import shutil
 import statistics
 import sys
 import threading
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
-import msgspec
 import numpy as np
-from load.arrivals import Outcome, channels, closed_loop
+from load.arrivals import Outcome, channels
 from load.servers import CORES, Served, served
 from load.wire import WireLoad, body_of
 
-from recsys.bundle.manifest import MANIFEST_NAME, ManifestDraft
-from recsys.bundle.store import BundleStore
 from recsys.events.snapshot import read_snapshot
-from recsys.schema import InteractionEvent
-from recsys.serving.client import Client
-from recsys.serving.event_messages import event_message
-from recsys.v1 import event_pb2, ranking_pb2, ranking_pb2_grpc
+from recsys.v1 import ranking_pb2
 from recsys.workspace import open_workspace
 
 SEED = 7
 N_REQUESTS = 1000
 DEADLINE_S = 1.0
 RANK = "/recsys.v1.RankingService/Rank"
-WRITE = "/recsys.v1.EventService/WriteEvents"
+#: Parts that have a module of their own: `compare` of it.
+APART = {
+    "events": "load.writes",
+    "activations": "load.switching",
+    "peer": "load.peer",
+    "feast": "load.beside_feast",
+}
 PARTS = ("rank", "workers", "events", "overload", "activations", "soak", "chaos")
 
 
@@ -140,61 +141,6 @@ class Bench:
             "cpu_ratio": round(statistics.median(two.cpu_ms / one.cpu_ms for one, two in pairs), 2),
         }
 
-    def events(self) -> dict:
-        """Durable events: batches of 100 from one and four callers, single events from 50."""
-        found = {}
-        with served(self.workspace, cores={self.cores[0]}, max_streams=64) as server:
-            for name, n_callers in (("batch_1", 1), ("batch_4", 4)):
-                found[name] = self._written(server, name, n_callers, 100)
-            load = WireLoad(server.address, WRITE, n_connections=50)
-            load.closed_loop(lambda k: self._click(f"warm-{k}"), seconds=1.0)
-            closed = load.closed_loop(
-                lambda k: self._click(f"one-{k}"), seconds=5.0, cpu=server.cpu_s
-            )
-            found["one"] = _told(closed, closed.codes["OK"])
-            bodies = [self._click(f"half-{k}") for k in range(round(closed.goodput * 3))]
-            cpu_s = server.cpu_s()
-            half = load.open_loop(bodies, rate=closed.goodput / 2, seconds=5.0, rng=self.rng)
-            half.cpu_s = server.cpu_s() - cpu_s
-            found["one_at_half"] = _told(half, half.codes["OK"])
-            load.close()
-        return found
-
-    def _click(self, event_id: str) -> bytes:
-        """Write one event as the body of a call."""
-        number = hash(event_id)
-        click = InteractionEvent(
-            event_id,
-            0,
-            self.users[number % len(self.users)],
-            self.items[number % len(self.items)],
-            "click",
-        )
-        message = event_pb2.WriteEventsRequest(events=[event_message(click)])
-        return body_of(message.SerializeToString())
-
-    def _written(self, server: Served, name: str, n_callers: int, size: int) -> dict:
-        clients = [Client(server.address) for _ in range(n_callers)]
-        made: Counter[int] = Counter()
-
-        def call(caller: int, number: int) -> None:
-            written = clients[caller].write_events(
-                InteractionEvent(
-                    f"{name}-{caller}-{number}-{n}",
-                    0,
-                    self.users[(caller + n) % len(self.users)],
-                    self.items[(number + n) % len(self.items)],
-                    "click",
-                )
-                for n in range(size)
-            )
-            made[caller] += written.accepted
-
-        outcome = closed_loop(call, n_callers=n_callers, seconds=5.0, cpu=server.cpu_s)
-        for client in clients:
-            client.close()
-        return _told(outcome, sum(made.values()))
-
     def overload(self) -> dict:
         """Goodput at twice and ten times the capacity, health meanwhile, recovery afterwards."""
         found = {}
@@ -226,50 +172,6 @@ class Bench:
             light = self.arrivals(address, 500, rate=capacity / 4, seconds=0.5)
             if set(light.codes) == {"OK"} and not light.n_incomplete:
                 return round(time.perf_counter() - began - light.wall_s, 2)
-
-    def activations(self) -> dict:
-        """Activate and roll back under load."""
-        stopped, codes, versions, times = threading.Event(), Counter(), set(), []
-        with served(self.workspace) as server:
-            store = BundleStore(server.folder / "bundles")
-            first = store.active()
-            second = store.publish(lambda folder: _copied(store, first, folder))
-            requests = self.requests(24)
-
-            def ask() -> None:
-                (channel,) = channels(server.address, 1)
-                stub, number = ranking_pb2_grpc.RankingServiceStub(channel), 0
-                while not stopped.wait(0.005):
-                    number += 1
-                    try:
-                        answer = stub.Rank(requests[number % N_REQUESTS], timeout=DEADLINE_S)
-                        codes["OK"] += 1
-                        versions.add(answer.model_version)
-                    except Exception as error:  # noqa: BLE001 - counted, whatever it is
-                        codes[str(error)[:80]] += 1
-                channel.close()
-
-            asking = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
-            for thread in asking:
-                thread.start()
-            memory = server.rss_mb()
-            with Client(server.address) as client:
-                for number in range(self.arguments.activations):
-                    start = time.perf_counter()
-                    client.roll_back() if number % 2 else client.activate(second)
-                    times.append(time.perf_counter() - start)
-            stopped.set()
-            for thread in asking:
-                thread.join()
-            grown = server.rss_mb() - memory
-        return {
-            "switches": len(times),
-            "median_ms": round(statistics.median(times) * 1000, 1),
-            "first_ms": round(times[0] * 1000),
-            "codes": dict(codes),
-            "versions": len(versions),
-            "rss_growth_mb": round(grown, 1),
-        }
 
     def soak(self) -> dict:
         """Answer many requests and watch the memory."""
@@ -352,31 +254,13 @@ class _Health:
         }
 
 
-def _told(outcome: Outcome, n_events: int) -> dict:
-    return {
-        "events_per_s": round(n_events / outcome.wall_s),
-        "events_per_cpu_s": round(n_events / outcome.cpu_s),
-        "p50_ms": round(outcome.quantile_ms(0.5), 2),
-        "p99_ms": round(outcome.quantile_ms(0.99), 2),
-        "codes": dict(outcome.codes),
-    }
-
-
-def _copied(store: BundleStore, version: str, folder: Path) -> ManifestDraft:
-    """Publish the same artefacts under another version."""
-    opened = store.open(version)
-    shutil.copytree(
-        opened.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_NAME)
-    )
-    known = msgspec.structs.asdict(opened.manifest)
-    return ManifestDraft(**{name: known[name] for name in ManifestDraft.__struct_fields__})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workspace", type=Path, default=Path("build/demo"))
     parser.add_argument("--only", nargs="+", choices=(*PARTS, "peer", "feast"), default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
+    rates = {"type": int, "nargs": "+", "default": [500, 1000, 1500]}
+    parser.add_argument("--rates", **rates, help="of single events, per second")
     parser.add_argument("--activations", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=20_000, help="of the soak")
     parser.add_argument("--kills", type=int, default=5)
@@ -386,14 +270,8 @@ def main() -> None:
     bench = Bench(arguments)
     results = {}
     for part in arguments.only:
-        if part == "peer":
-            from load.peer import compare
-
-            results[part] = compare(bench)
-        elif part == "feast":
-            from load.beside_feast import compare as compare_with_feast
-
-            results[part] = compare_with_feast(bench)
+        if part in APART:
+            results[part] = import_module(APART[part]).compare(bench)
         else:
             results[part] = getattr(bench, part)()
         if not arguments.json:

@@ -26,6 +26,7 @@ class Outcome:
         wall_s: From the first arrival to the last answer.
         n_incomplete: Answers that were less than the whole bundle's.
         cpu_s: CPU seconds of the server, where they were read.
+        load_cpu_s: CPU seconds of this process, which makes the load.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Outcome:
     wall_s: float = 0.0
     n_incomplete: int = 0
     cpu_s: float = 0.0
+    load_cpu_s: float = 0.0
 
     def quantile_ms(self, share: float) -> float:
         """Give a quantile in milliseconds; NaN without answers."""
@@ -66,7 +68,7 @@ def closed_loop(
     cpu: Callable[[], float] = lambda: 0.0,
 ) -> Outcome:
     """Let callers call one after another; `call` takes the caller's number and the call's."""
-    cpu_s = cpu()
+    cpu_s, load_cpu_s = cpu(), time.process_time()
     outcome, lock = Outcome(), threading.Lock()
     end = time.perf_counter() + seconds
 
@@ -91,5 +93,5 @@ def closed_loop(
     for thread in threads:
         thread.join()
     outcome.wall_s = time.perf_counter() - begun
-    outcome.cpu_s = cpu() - cpu_s
+    outcome.cpu_s, outcome.load_cpu_s = cpu() - cpu_s, time.process_time() - load_cpu_s
     return outcome

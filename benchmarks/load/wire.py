@@ -223,10 +223,17 @@ class WireLoad:
             connection.socket.close()
 
     def open_loop(
-        self, bodies: Sequence[bytes], *, rate: float, seconds: float, rng: np.random.Generator
+        self,
+        bodies: Sequence[bytes],
+        *,
+        rate: float,
+        seconds: float,
+        rng: np.random.Generator,
+        cpu: Callable[[], float] = lambda: 0.0,
     ) -> Outcome:
         """Make Poisson arrivals, and count each from its instant."""
         arrivals = np.cumsum(rng.exponential(1 / rate, round(rate * seconds))).tolist()
+        cpu_s, load_cpu_s = cpu(), time.process_time()
         outcome, begun, number = Outcome(), time.perf_counter(), 0
         while number < len(arrivals) or any(c.calls for c in self._connections):
             now = time.perf_counter()
@@ -240,7 +247,8 @@ class WireLoad:
             wait_s = begun + arrivals[number] - now if number < len(arrivals) else 0.01
             for _ in self._ended(outcome, min(0.01, max(0.0, wait_s))):
                 pass
-        outcome.wall_s = time.perf_counter() - begun
+        outcome.wall_s, outcome.cpu_s = time.perf_counter() - begun, cpu() - cpu_s
+        outcome.load_cpu_s = time.process_time() - load_cpu_s
         return outcome
 
     def closed_loop(
@@ -251,7 +259,8 @@ class WireLoad:
         cpu: Callable[[], float] = lambda: 0.0,
     ) -> Outcome:
         """Let every connection ask again as soon as it is answered; `body` takes a number."""
-        outcome, cpu_s, begun, number = Outcome(), cpu(), time.perf_counter(), 0
+        cpu_s, load_cpu_s = cpu(), time.process_time()
+        outcome, begun, number = Outcome(), time.perf_counter(), 0
         for connection in self._connections:
             connection.ask(body(number), time.perf_counter())
             number += 1
@@ -261,6 +270,7 @@ class WireLoad:
                     connection.ask(body(number), time.perf_counter())
                     number += 1
         outcome.wall_s, outcome.cpu_s = time.perf_counter() - begun, cpu() - cpu_s
+        outcome.load_cpu_s = time.process_time() - load_cpu_s
         return outcome
 
     def _ended(self, outcome: Outcome, wait_s: float) -> Iterator[_Connection]:

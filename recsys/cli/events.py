@@ -107,8 +107,10 @@ def merge(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
     report = merge_spool(open_folder(workspace).log_config)
     if as_json:
         print_json(report)
-    else:
-        typer.echo(str(report))
+        return
+    new = ", ".join(f"{n} {kind}" for kind, n in report.new.items() if n) or "nothing"
+    typer.echo(f"read {report.read} events, new in the tables: {new}")
+    typer.echo(f"spool files: {report.files_removed} removed, {report.files_kept} kept")
 
 
 @cli.command()

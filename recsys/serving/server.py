@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import signal
@@ -221,15 +222,16 @@ def start_server(
     config = workspace.config.serving
     check_host(config)
     writer = SpoolWriter(spool_folder(workspace.log_config))
-    # Before the log is read: what others write meanwhile is then read or followed, never missed.
-    follower = SpoolFollower(workspace.log_config, own=writer.token)
     port = config.port if port is None else port
-    observer: Observer = DEAF
-    try:
+    with contextlib.ExitStack() as opened:  # closed again when something does not open
+        # Before the log is read: what others write meanwhile is then read or followed, not missed.
+        follower = SpoolFollower(workspace.log_config, own=writer.token)
+        opened.callback(follower.close)
         engine = engine or load_engine(workspace, for_others=True)
         feature_log = _open_feature_log(workspace)
         engine.record_features(feature_log)
         observer = listeners_of(config, port=port, is_shared=is_shared, trace=trace)
+        opened.callback(observer.close)
         clock, anchor = make_clock(config.clock, engine.last_event_us, anchor)
         parts = Parts(
             engine=engine,
@@ -243,11 +245,9 @@ def start_server(
             clock_anchor=anchor,
             folder=workspace.folder,
         )
-        return RunningServer(parts, config, port)
-    except BaseException:
-        follower.close()
-        observer.close()
-        raise
+        server = RunningServer(parts, config, port)
+        opened.pop_all()
+    return server
 
 
 def _open_feature_log(workspace: Workspace) -> FeatureLog | None:

@@ -233,6 +233,7 @@ class EngineSwitch:
         if engine is not self._engine:
             is_kept = engine.shares_state(self._engine)
             engine.catch_up()
+            _log.info("bundle_taken_over", version=engine.model_version)
             self._before, self._engine = (self._engine if is_kept else None), engine
         self._observer.model_active(MAIN, engine.model_version)
 

@@ -61,11 +61,13 @@ def _fresh_workspace(folder: Path, data: Path) -> Workspace:
 
 def _learn(workspace: Workspace, data: Path) -> None:
     from recsys.cli.evaluate import evaluate_with_progress, print_evaluation
-    from recsys.cli.events import import_with_progress, print_import
+    from recsys.cli.events import import_with_progress, print_fields, print_import
     from recsys.cli.train import train_with_progress
 
     _say(f"1. Import {data} into {workspace.log_config.path}")
-    print_import(import_with_progress(workspace, [data]))
+    imported = import_with_progress(workspace, [data])
+    print_import(imported)
+    print_fields(workspace, imported)
     _say("2. Fine-tune the text model, train the ranker, publish a bundle")
     report = train_with_progress(workspace, activate=True)
     if report is not None:

@@ -33,6 +33,10 @@ _TITLES: Final = {
     "full": "ranker with text",
     "full_frozen": "ranker with text, frozen",
 }
+_NO_TEXT: Final = (
+    "nothing was read as text, for lack of a text model or of items with text: "
+    "the ranker with text is the one without, but for chance"
+)
 _SHOWN: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
 _CATALOGUE: Final = {
     "auc": "AUC",
@@ -113,8 +117,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     where = f"Test slice of bundle {evaluation.version}"
     if evaluation.protocol == "cold-items":
         where = "Test slice, a tenth of all items held out of training and counters"
-    _print_rankings(where, whole, names)
+    print_rankings(where, whole, names)
     results.print(_footing(evaluation))
+    if not evaluation.n_with_text:
+        results.print(_NO_TEXT)
     for baseline in set(evaluation.differences_to) - {"click_rate"}:
         for metric in ("auc", "ndcg@10"):
             mean, low, high = evaluation.differences_to[baseline]["full"][metric]
@@ -125,7 +131,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         if evaluation.protocol == "cold-items" and name != "new_users":
             title += ", a tenth of all items held out"
         if table.n_measured:
-            _print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
+            print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
             results.print(f"{title}: no such list in the test slice")
     _print_beyond(evaluation)
@@ -175,16 +181,25 @@ def _footing(evaluation: Evaluation) -> str:
     )
 
 
-def _print_rankings(
+def print_rankings(
     title: str, table: Table, metrics: dict[str, str], *, cold: bool = False
 ) -> None:
+    """Print a table of rankings.
+
+    Args:
+        title: Above it.
+        table: The rankings.
+        metrics: Headings by metric.
+        cold: Also print the differences to click rate and to every baseline.
+    """
     from recsys.cli.output import print_table
 
     differences = [table.differences]
     headings = ["nDCG@10 - without text"]
-    if cold:
-        differences.append(table.differences_to["click_rate"])
-        headings.append("nDCG@10 - click rate")
+    # Of the whole slice the differences to baselines stand below the table, two metrics each.
+    for other in table.differences_to if cold else ():
+        differences.append(table.differences_to[other])
+        headings.append(f"nDCG@10 - {'click rate' if other == 'click_rate' else other}")
     rows = []
     for name in _in_order(table.rankings):
         values = [f"{table.rankings[name][metric]:.4f}" for metric in metrics]

@@ -34,15 +34,19 @@ def import_files(
     as_json: JsonOption = False,
 ) -> None:
     """Import JSON lines (ours or Metarank's; plain, gzip, zstd), Parquet and known data sets."""
+    import msgspec
+
+    from recsys.cli.item_fields import item_fields
     from recsys.cli.output import print_json
 
-    report = import_with_progress(
-        open_folder(workspace), sources, strict=strict, format_name=format_name
-    )
+    opened = open_folder(workspace)
+    report = import_with_progress(opened, sources, strict=strict, format_name=format_name)
     if as_json:
-        print_json(report)
+        fields = msgspec.to_builtins(item_fields(opened)) if report.kinds["items"].read else {}
+        print_json({**msgspec.to_builtins(report, enc_hook=str), "item_fields": fields})
     else:
         print_import(report)
+        print_fields(opened, report)
     if report.broken or (report.rejected and not report.n_read):
         raise typer.Exit(1)
 
@@ -70,6 +74,15 @@ def import_with_progress(
             strict=strict,
             progress=lambda done, total: progress("importing (bytes)", done, total),
         )
+
+
+def print_fields(workspace: Workspace, report: ImportReport) -> None:
+    """Print what fields the items of the log have, where an import brought any."""
+    from recsys.cli.item_fields import item_fields, lines_of
+
+    if report.kinds["items"].read:
+        for line in lines_of(item_fields(workspace)):
+            typer.echo(line)
 
 
 def print_import(report: ImportReport) -> None:

@@ -18,6 +18,7 @@ from recsys.evaluation.requests import TestRequests, first_test_list, requests_a
 from recsys.evaluation.segments import TITLES, segment_rows
 from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
 from recsys.events.snapshot import LogSource
+from recsys.features.models import ItemVectors
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.workspace import Workspace
@@ -40,6 +41,7 @@ class Evaluation:
         n_requests: Test requests.
         n_measured: Those with items acted on and items not; metrics are averaged over them.
         n_unreachable: What was done with items that no event had named before; nothing ranks them.
+        n_with_text: Versions of items that the text model can read; 0: "with text" means without.
         rankings: Mean of each metric by name of the ranking.
         differences: To the ranker without text, by ranking and metric, with 95 % intervals from
             resampled users.
@@ -56,6 +58,7 @@ class Evaluation:
     n_requests: int
     n_measured: int
     n_unreachable: int
+    n_with_text: int
     rankings: dict[str, dict[str, float]]
     differences: Differences
     differences_to: dict[str, Differences]
@@ -153,6 +156,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         n_requests=len(subject.requests),
         n_measured=table.n_measured,
         n_unreachable=subject.requests.n_unreachable,
+        n_with_text=n_with_text(subject.scorer),
         rankings=table.rankings,
         differences=table.differences,
         differences_to=table.differences_to,
@@ -164,6 +168,18 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
             first_test_list(subject.scorer.contents.split, subject.dataset),
         ),
     )
+
+
+def n_with_text(scorer: Scorer) -> int:
+    """Count the version rows of which a text model knows a vector.
+
+    Returns:
+        Those of the model that reads most; 0 without such a model.
+    """
+    names = [n for n, model in scorer.plan.models.items() if getattr(model, "of_text", False)]
+    fitted = [scorer.contents.models[name] for name in names]
+    found = [m.item_vectors().any(axis=1).sum() for m in fitted if isinstance(m, ItemVectors)]
+    return int(max(found, default=0))
 
 
 def _rankings(subject: Subject, frozen_at: int) -> Rankings:

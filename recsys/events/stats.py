@@ -12,9 +12,11 @@ import polars as pl
 
 from recsys.config import LogConfig
 from recsys.events.erasure import pending_erasures
-from recsys.events.frames import KINDS, Kind
+from recsys.events.frames import KINDS, Kind, decode_attributes
 from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.events.spool import spool_files, spool_folder
+from recsys.events.warehouse import open_warehouse
+from recsys.schema import Attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,24 @@ def log_stats(config: LogConfig) -> LogStats:
         items_unknown=_share_unknown(log),
         interactions_linked=_share_linked(log),
     )
+
+
+def sample_of_items(config: LogConfig, n: int) -> list[Attributes]:
+    """Read what some versions of items say of them.
+
+    Args:
+        config: The log; its spool is not looked at.
+        n: How many at most, drawn at random.
+
+    Returns:
+        Attributes of each.
+
+    Raises:
+        LogError: The log cannot be opened, or is damaged.
+    """
+    with open_warehouse(config, read_only=True) as warehouse:
+        sql = f"SELECT attributes FROM items USING SAMPLE reservoir({n:d} ROWS) REPEATABLE (17)"
+        return [decode_attributes(text) for text in warehouse.query(sql)["attributes"]]
 
 
 def _sizes(folder: Path) -> Iterator[int]:

@@ -64,10 +64,22 @@ def choose_fields(items: ItemSource, named: tuple[str, ...] = ()) -> tuple[str, 
     """
     if named:
         return named
-    counts: dict[str, _FieldCounts] = defaultdict(_FieldCounts)
     step = max(1, len(items) // _SAMPLE)
-    for row in range(0, len(items), step):
-        for name, value in items.attributes(row).items():
+    return speaking_fields(items.attributes(row) for row in range(0, len(items), step))
+
+
+def speaking_fields(sample: Iterable[Attributes]) -> tuple[str, ...]:
+    """Find the attributes that say in words what an item is, as `choose_fields` does.
+
+    Args:
+        sample: Attributes of some items.
+
+    Returns:
+        Attribute names in the order in which they become text; empty when nothing speaks.
+    """
+    counts: dict[str, _FieldCounts] = defaultdict(_FieldCounts)
+    for attributes in sample:
+        for name, value in attributes.items():
             _count(counts[name], _words(value))
     found = [
         name

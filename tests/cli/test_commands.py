@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from recsys.cli.evaluate import print_rankings
 from recsys.cli.main import app, cli
+from recsys.evaluation.tables import Table
 from recsys.workspace import open_workspace
 
 
@@ -84,6 +86,22 @@ def test_the_table_has_a_line_for_each_ranking(run, folder) -> None:
     text = run("evaluate", "--workspace", folder)
     for title in ("random", "shown order", "click rate so far", "ranker without text"):
         assert title in text
+    assert "nothing was read as text" in text
+
+
+def test_what_is_new_is_compared_with_every_baseline(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    values = dict.fromkeys(("auc", "mrr", "ndcg@10"), 0.5)
+    difference = {"full": {"ndcg@10": (0.02, 0.01, 0.03)}}
+    others = {"click_rate": difference, "popularity": difference}
+    table = Table(3, {"full": values}, difference, others)
+    print_rankings("Cold start", table, dict.fromkeys(values, "m"), cold=True)
+    text = capsys.readouterr().out
+    assert "nDCG@10 - click rate" in text
+    assert "nDCG@10 - popularity" in text
+    assert text.count("+0.0200 [+0.0100, +0.0300]") == 3
+    print_rankings("All", table, dict.fromkeys(values, "m"))
+    assert "popularity" not in capsys.readouterr().out
 
 
 def test_rank_and_recommend_print_lists(run, folder) -> None:
@@ -133,6 +151,23 @@ def test_an_import_says_from_when_events_are_and_what_was_wrong_first(run, tmp_p
     assert "seconds or milliseconds" in result.stderr
     assert "unknown field `item` (first: events.jsonl, line 2: interaction)" in result.stdout
     assert "1970-01-01 00:29:10 UTC" in run("events", "stats", "-w", folder)
+
+
+def test_an_import_says_which_fields_items_have_and_which_are_read_as_text(run, tmp_path) -> None:
+    folder, path = str(tmp_path / "w"), tmp_path / "items.jsonl"
+    run("init", "-w", folder)
+    item = (
+        '{"event_id": "%d", "occurred_at": "2024-01-01T00:00:00Z", "item": {"item_id": "%d", '
+        '"attributes": {"price": 3, "title": "Heat and dust", "sku": "A77301"%s}}}'
+    )
+    more = [item % (n, n, ', "blurb": "A town in the north."' * (n < 1)) for n in range(4)]
+    path.write_text("\n".join(more))
+    text = run("events", "import", str(path), "-w", folder)
+    assert "fields of items: price, title, sku, blurb (25%)" in text
+    assert "read as text: title, blurb (" in text
+    found = json.loads(run("events", "import", str(path), "-w", folder, "--json"))
+    assert found["item_fields"]["as_text"] == ["title", "blurb"]
+    assert found["item_fields"]["shares"]["blurb"] == 0.25
 
 
 def test_an_import_of_nothing_but_bad_records_fails(run, tmp_path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recsys.config import Config
-from recsys.evaluation.report import evaluate
+from recsys.evaluation.report import evaluate, n_with_text
 from recsys.evaluation.requests import Shown
 from recsys.evaluation.segments import segment_rows
 from recsys.evaluation.tables import Measured
@@ -36,6 +37,7 @@ def test_a_log_with_impressions_is_measured_on_what_was_shown(plain_workspace: W
     assert mean == pytest.approx(difference)
     assert low <= mean <= high < 0
     assert found.beyond_accuracy == {}
+    assert found.n_with_text == 0
     assert set(found.segments) == {"new_users", "new_items", "new_items_alone"}
 
 
@@ -61,6 +63,23 @@ def test_a_log_without_impressions_is_ranked_against_the_whole_catalogue(shop: W
     assert found.beyond_accuracy["full"]["coverage@10"] > 0.3
     again = evaluate(shop, snapshot)
     assert again == found
+
+
+class _Text:
+    of_text = True
+
+    def item_vectors(self) -> np.ndarray:
+        return np.array([[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]], dtype=np.float32)
+
+
+def test_items_that_a_text_model_can_read_are_counted() -> None:
+    def scorer(**models: object) -> SimpleNamespace:
+        return SimpleNamespace(
+            plan=SimpleNamespace(models=models), contents=SimpleNamespace(models=models)
+        )
+
+    assert n_with_text(scorer(text=_Text())) == 2
+    assert n_with_text(scorer(together=object())) == 0
 
 
 def _visible(*events: ItemEvent | ImpressionEvent | InteractionEvent) -> list[VisibleEvent]:

@@ -9,7 +9,7 @@ r"""Speed and memory of the feature engine, beside peers, equal results checked.
 Parts (benchmarks/feature_engine):
   feast    clicks of an item before each of many requests: Parquet in, column out
   windows  windowed counts over 10 M events, beside DuckDB's RANGE windows
-  scale    1, 10 and 100 M events from a DuckDB log: time, and memory of the whole process
+  scale    1, 10 and 100 M events from a DuckDB log: time, memory; one new column (10 M at most)
   online   one request of 500 candidates with the first-party set; events into the state
   bytes    bytes of online state per user
 """

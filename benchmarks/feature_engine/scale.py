@@ -53,7 +53,10 @@ def recsys_features():
 
 
 def scale(arguments: argparse.Namespace) -> dict:
-    """Requests are as many for all sizes: what `[split] max_slates` lets there be."""
+    """Requests are as many for all sizes: what `[split] max_slates` lets there be.
+
+    Each size is a line on standard error as soon as it is done, and so is the new column.
+    """
     found = []
     for n_events in arguments.sizes:
         done = subprocess.run(
@@ -61,7 +64,20 @@ def scale(arguments: argparse.Namespace) -> dict:
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         found.append(json.loads(done.stdout.splitlines()[-1]))
+        _tell(found[-1])
     return {"duckdb_limit_mb": LIMIT_MB, "sizes": found}
+
+
+def _tell(size: dict) -> None:
+    millions = f"{size['events'] / 1e6:g} M events"
+    lines = [
+        f"{millions}: {size['columns']} columns in {size['backfill_s']} s,"
+        f" {size['us_per_event']} us an event ({size['cpu_us_per_event']} of the processor);"
+        f" peak memory {size['anonymous_mb']} MB, and {size['mapped_mb']} MB mapped from files"
+    ]
+    if "one_new_column_s" in size:
+        lines.append(f"one new aggregate over {millions}: {size['one_new_column_s']} s")
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def one_size(n_events: int) -> dict:
@@ -73,10 +89,9 @@ def one_size(n_events: int) -> dict:
         _aside(_write, folder, n_events)
         _aside(_compile, folder)
         with _Peak() as peak:
+            cpu = time.process_time()
             whole, filled = _backfill(workspace, StoredLog(workspace.log_config))
-            (folder / "plugins").mkdir()
-            (folder / "plugins" / "clicks.py").write_text(NEW_PLUGIN, encoding="utf-8")
-            alone, added = _backfill(workspace, StoredLog(workspace.log_config))
+            cpu = time.process_time() - cpu
         found = {
             "events": n_events,
             "log_file_mb": round(Path(workspace.log_config.path).stat().st_size / 2**20),
@@ -84,18 +99,30 @@ def one_size(n_events: int) -> dict:
             "columns": len(filled.computed),
             "backfill_s": round(whole, 1),
             "us_per_event": round(1e6 * whole / n_events, 3),
-            "one_new_column_s": round(alone, 1),
-            "new": added.computed,
-            "process_mb": round(peak.highest_mb),
+            "cpu_us_per_event": round(1e6 * cpu / n_events, 3),
+            "anonymous_mb": round(peak.anonymous_mb),
+            "mapped_mb": round(peak.mapped_mb),
         }
+        if n_events <= _ONE_MORE:
+            found |= _one_new_column(workspace)
         if n_events <= _COMPARED:
             _aside(_compare, folder)
             found["as_in_memory"] = json.loads((folder / "compared.json").read_text())
         return found
 
 
+#: Logs of so many events are gone through once more for one new column.
+_ONE_MORE = 10_000_000
 #: Logs of so many events are read whole as well, and the columns compared.
 _COMPARED = 1_000_000
+
+
+def _one_new_column(workspace: Workspace) -> dict:
+    plugins = workspace.folder / "plugins"
+    plugins.mkdir()
+    (plugins / "clicks.py").write_text(NEW_PLUGIN, encoding="utf-8")
+    seconds, added = _backfill(workspace, StoredLog(workspace.log_config))
+    return {"one_new_column_s": round(seconds, 1), "new": added.computed}
 
 
 def _backfill(workspace: Workspace, source: LogSource) -> tuple[float, Backfill]:
@@ -159,10 +186,13 @@ def _write(folder: Path, n_events: int) -> None:
 
 
 class _Peak:
-    """Watches the memory of the process that is not a file's (what no kernel can take back)."""
+    """Watches the memory of the process: its own, and pages of files.
+
+    The kernel can take pages of files back; they are the libraries and the log as integers.
+    """
 
     def __enter__(self) -> _Peak:
-        self.highest_mb, self._done = 0.0, threading.Event()
+        self.anonymous_mb, self.mapped_mb, self._done = 0.0, 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
@@ -173,11 +203,7 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._done.wait(0.01):
-            self.highest_mb = max(self.highest_mb, _anonymous_mb())
-
-
-def _anonymous_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+            status = Path("/proc/self/status").read_text().splitlines()
+            held = {line.split()[0]: line.split()[1] for line in status if line.startswith("Rss")}
+            self.anonymous_mb = max(self.anonymous_mb, int(held["RssAnon:"]) / 1024)
+            self.mapped_mb = max(self.mapped_mb, int(held["RssFile:"]) / 1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ _HELD: Final = ("Could not set lock", "with a different configuration")
 #: In a process that DuckDB takes for interactive, such as a spawned one, long queries would draw a
 #: progress bar into what a command prints.
 _SILENT: Final = "SET enable_progress_bar = false; SET lock_configuration = true"
+#: Sizes as DuckDB writes them; what is given in per cent of the machine's memory is none.
+_SIZE: Final = re.compile(r"\s*([\d.]+)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _writers: Final[set[Path]] = set()
 _writers_lock: Final = threading.Lock()
 
@@ -47,8 +51,30 @@ def claim(path: Path, deadline: float) -> Callable[[], None]:
         time.sleep(RETRY_S)
 
 
+def smaller_limit(configured: str, most: str) -> str:
+    """Choose the smaller of two limits of memory.
+
+    Args:
+        configured: As a user writes it for DuckDB, `2GB` or `512MiB`.
+        most: The other one, written alike.
+
+    Returns:
+        One of the two; the first where it is no size that can be compared, for DuckDB to judge.
+    """
+    found, other = _bytes_of(configured), _bytes_of(most)
+    return configured if found is None or other is None or found <= other else most
+
+
+def _bytes_of(size: str) -> float | None:
+    parts = _SIZE.fullmatch(size)
+    if parts is None or parts[1].count(".") > 1 or parts[1] == ".":
+        return None
+    number, letter, binary = parts.groups()
+    return float(number) * float((1024 if binary else 1000) ** _POWERS[letter.upper()])
+
+
 def connect(
-    path: Path, config: LogConfig, read_only: bool, deadline: float
+    path: Path, config: LogConfig, read_only: bool, deadline: float, *, most_memory: str = ""
 ) -> duckdb.DuckDBPyConnection:
     """Open a file for this process, with nothing but the file within reach.
 
@@ -58,6 +84,8 @@ def connect(
             folder beside the file.
         read_only: Many processes may read at once, but only while none writes.
         deadline: Until when to wait for who holds it, by `time.monotonic`.
+        most_memory: Less than `config` allows is enough; counts where this process has no other
+            connection to the file, with which it would share memory and settings.
 
     Returns:
         The connection.
@@ -74,6 +102,9 @@ def connect(
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
     }
+    # The setting itself must be the same for all connections of a process, what follows need not.
+    limit = smaller_limit(config.memory_limit, most_memory)
+    lock = f"SET memory_limit = '{limit}'; {_SILENT}" if limit != config.memory_limit else _SILENT
     if not read_only:
         _make_folder(path)
     while True:
@@ -82,7 +113,7 @@ def connect(
             connection = duckdb.connect(str(path), read_only=read_only, config=settings)
             # Refused where another connection of this process has locked the file already.
             with suppress(duckdb.InvalidInputException):
-                connection.execute(_SILENT)
+                connection.execute(lock)
             if before is None or before == _file_number(path):
                 return connection
             connection.close()  # an erasure has put another file in this one's place

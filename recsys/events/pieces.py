@@ -24,6 +24,9 @@ from recsys.events.warehouse import Warehouse, columns_of, open_warehouse
 #: Events of a piece, shown items included; more only where one microsecond has more.
 PIECE_EVENTS: Final = 1_000_000
 _WAIT_S: Final = 30.0
+#: DuckDB keeps what it has read until its limit is reached. What is read once is not asked for
+#: again, so it gets no more than a scan and the search for known ids need.
+_MEMORY: Final = "256MiB"
 #: Spans of time that are counted at once.
 _SPANS: Final = 4096
 _WEIGHTS: Final[dict[Kind, str]] = {"impressions": "1 + len(item_ids)"}
@@ -67,7 +70,9 @@ class StoredLog:
                 firsts = {kind: first_visible(frame) for kind, frame in spooled.items()}
                 yield as_snapshot(firsts, erasures)
             return
-        with open_warehouse(self.config, read_only=True, wait_s=self.wait_s) as warehouse:
+        with open_warehouse(
+            self.config, read_only=True, wait_s=self.wait_s, most_memory=_MEMORY
+        ) as warehouse:
             news = {kind: _new(warehouse, kind, first_visible(f)) for kind, f in spooled.items()}
             carried_out = warehouse.erasures()
             eraser = Eraser(erasures)  # one for all: it remembers the impressions that it renamed

@@ -38,6 +38,8 @@ CREATE TABLE interactions (
     occurred_at BIGINT NOT NULL, visible_at BIGINT NOT NULL);
 """
 _BATCH: Final = "incoming"
+#: Event ids that are searched for at a time.
+_MOST_IDS: Final = 1_000_000
 
 
 class CarriedOut(NamedTuple):
@@ -247,7 +249,9 @@ class Warehouse:
             LogError: The file is damaged.
         """
         sql = f"SELECT event_id FROM {kind} WHERE event_id IN (SELECT unnest(?))"
-        return self.query(sql, [event_ids.to_list()])
+        # In parts: what is searched for must fit into the memory that DuckDB may take.
+        parts = [event_ids.slice(n, _MOST_IDS) for n in range(0, max(len(event_ids), 1), _MOST_IDS)]
+        return pl.concat([self.query(sql, [part.to_list()]) for part in parts])
 
     def read_last(self, kind: Kind, n: int) -> pl.DataFrame:
         """Copy the rows of a table that became visible last.
@@ -341,13 +345,16 @@ def columns_of(kind: Kind) -> str:
     )
 
 
-def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float = 0.0) -> Warehouse:
+def open_warehouse(
+    config: LogConfig, *, read_only: bool = False, wait_s: float = 0.0, most_memory: str = ""
+) -> Warehouse:
     """Open the log; a writer creates file and tables where they are missing.
 
     Args:
         config: Its path, absolute or relative to the current folder, and its limits.
         read_only: Many processes may read at once, but only while none writes.
         wait_s: How long to wait for another process to let go of the file, seconds.
+        most_memory: Where less than `config` allows is enough: so much.
 
     Returns:
         The open log.
@@ -359,7 +366,7 @@ def open_warehouse(config: LogConfig, *, read_only: bool = False, wait_s: float 
     deadline = time.monotonic() + wait_s
     release = _no_release if read_only else claim(path, deadline)
     try:
-        connection = connect(path, config, read_only, deadline)
+        connection = connect(path, config, read_only, deadline, most_memory=most_memory)
     except BaseException:
         release()
         raise

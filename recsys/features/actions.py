@@ -26,7 +26,7 @@ from recsys.features.contexts import (
 )
 from recsys.features.entities import Entities
 from recsys.features.sessions import Visitors
-from recsys.features.spilled import GrowingColumns
+from recsys.features.spilled import GrowingColumns, let_go
 from recsys.features.versions import VersionTimeline
 from recsys.schema import IMPRESSION
 
@@ -79,7 +79,14 @@ class Actions:
         """
         part = self.where(slice(start, stop))
         columns = (getattr(part, name) for name in ACTION_COLUMNS)
-        return Actions(*(np.require(column, requirements=("C", "W")) for column in columns))
+        found = Actions(*(np.require(column, requirements=("C", "W")) for column in columns))
+        self.let_go()
+        return found
+
+    def let_go(self) -> None:
+        """Take what is mapped from files out of this process's memory; the columns stay usable."""
+        for name in ACTION_COLUMNS:
+            let_go(getattr(self, name))
 
     def pieces(self, n_rows: int = 1_000_000) -> Iterator[Actions]:
         """Go through columns that may be mapped from files, one part in memory at a time.

@@ -180,8 +180,11 @@ def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
 
 
 def _span_s(log: EncodedLog) -> float:
-    occurred = log.actions.occurred
-    return float(occurred.max() - occurred.min()) / MICROSECONDS if len(occurred) else 0.0
+    ends = [(part.occurred.min(), part.occurred.max()) for part in log.actions.pieces()]
+    if not ends:
+        return 0.0
+    firsts, lasts = zip(*ends, strict=True)
+    return float(max(lasts) - min(firsts)) / MICROSECONDS
 
 
 def _all_attributes(entities: Entities) -> Iterable[Attributes]:

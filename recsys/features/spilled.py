@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,20 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+
+def let_go(column: NDArray[Any]) -> None:
+    """Take the pages of a column out of this process, if it is mapped from a file.
+
+    They stay in the kernel's cache as long as there is room, and are mapped again when somebody
+    reads them; without this a process seems to hold all that it ever read.
+    """
+    whole: Any = column
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    # What can be written may hold what no file does.
+    if isinstance(whole.base, mmap.mmap) and not whole.flags.writeable:
+        whole.base.madvise(mmap.MADV_DONTNEED)
 
 
 class GrowingColumns:

@@ -20,11 +20,13 @@ from recsys.config import LabelsConfig, SplitConfig
 from recsys.features.actions import EncodedLog
 from recsys.features.naming import first_named
 from recsys.features.slates import Slates
-from recsys.features.spilled import GrowingColumns
+from recsys.features.spilled import GrowingColumns, let_go
 from recsys.training.labels import LabelledSlates, grade_of
 
 #: Rows that are looked at at a time.
 _PIECE: Final = 1_000_000
+#: Slates after which the pages that they touched, all over the log, are let go.
+_SLATES: Final = 4_096
 
 
 def sampled_slates(
@@ -69,6 +71,8 @@ def sampled_slates(
         as_of.append(instant)
         items.append(slate[shuffled])
         grades.append(labelled[shuffled])
+        if len(items) % _SLATES == 0:
+            actions.let_go()
     return LabelledSlates(_slates(users, as_of, items), _joined(grades), sampled=True)
 
 
@@ -86,6 +90,11 @@ class _Done(NamedTuple):
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     occurred: NDArray[np.int64]
+
+    def let_go(self) -> None:
+        """Take what is mapped from files out of this process's memory."""
+        for column in self:
+            let_go(column)
 
 
 def _of_users(log: EncodedLog, scratch: Path | None) -> _Done:
@@ -142,6 +151,7 @@ def _run_starts(done: _Done) -> Iterator[NDArray[np.int64]]:
         users, instants = done.users[part], done.occurred[part]
         begins = (users[1:] != users[:-1]) | (instants[1:] != instants[:-1])
         yield np.flatnonzero(begins if start else np.concatenate([[True], begins])) + start
+        done.let_go()
 
 
 def _best_grades(items: NDArray[np.int32], grades: NDArray[np.float32]) -> dict[int, float]:

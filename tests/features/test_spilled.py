@@ -15,7 +15,7 @@ from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.offline import OfflineReader
-from recsys.features.spilled import GrowingColumns
+from recsys.features.spilled import GrowingColumns, let_go
 from recsys.features.vocabulary import count, distinct, since_last, total
 
 #: What pieces could break: versions, sessions, contexts of earlier impressions, windows.
@@ -76,3 +76,35 @@ def test_files_of_columns_leave_no_trace(tmp_path) -> None:
     assert {name: column.dtype for name, column in found.items()} == {"n": "int32", "x": "float64"}
     nothing = GrowingColumns({"n": np.int32}, tmp_path).finish()
     assert len(nothing["n"]) == 0
+
+
+def mapped_kb(path_part: str) -> int:
+    """Add up what this process holds of files whose name has a part."""
+    held, is_it = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            is_it = path_part in line
+        elif is_it and line.startswith("Rss:"):
+            held += int(line.split()[1])
+    return held
+
+
+def test_pages_that_were_read_can_be_let_go_and_read_again(tmp_path) -> None:
+    columns = GrowingColumns({"n": np.int64}, tmp_path)
+    columns.append({"n": np.arange(200_000)})
+    found = columns.finish()["n"]
+    assert found.sum() == 199_999 * 100_000
+    assert mapped_kb(str(tmp_path)) > 1_000
+    let_go(found[7:9])
+    assert mapped_kb(str(tmp_path)) < 200
+    assert found.sum() == 199_999 * 100_000
+
+
+def test_nothing_is_let_go_of_that_no_file_holds(tmp_path) -> None:
+    private = np.memmap(tmp_path / "n", np.int64, "w+", shape=(1000,))
+    private.flush()
+    copied = np.memmap(tmp_path / "n", np.int64, "c")
+    copied[:] = 5
+    for column in (copied, copied[3:], np.full(4, 5)):
+        let_go(column)
+        assert set(column.tolist()) == {5}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +27,7 @@ def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
     from recsys.features.actions import encode_log
     from recsys.features.profile import profile_log
     from recsys.plugins.loader import load_plugins
-    from recsys.plugins.registry import ask_plugins
+    from recsys.plugins.registry import ask_for_importers, ask_plugins
 
     opened = open_folder(workspace)
     config = opened.config
@@ -34,29 +35,37 @@ def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
     folder = opened.folder / config.plugins.folder
     plugins = load_plugins(folder, config.plugins.disabled, config.plugins.budget_s)
     profile = profile_log(snapshot, encode_log(snapshot))
-    offers = {offer.plugin: offer for offer in ask_plugins(plugins, config, profile).offers}
-    if as_json:
-        print_json([
-            {
-                "name": plugin.name,
-                "version": plugin.version,
-                "origin": plugin.origin,
-                "features": [feature.name for feature in offers[plugin.name].features],
-                "feature_models": [model.name for model in offers[plugin.name].models],
-            }
-            for plugin in plugins
-        ])
-        return
-    rows = [
-        [
-            plugin.name,
-            plugin.version,
-            plugin.origin,
-            ", ".join(feature.name for feature in offers[plugin.name].features) or "-",
-        ]
-        for plugin in plugins
+    found = ask_plugins(plugins, config, profile)
+    formats = ask_for_importers(plugins, config)
+    listed = [
+        {
+            "name": plugin.name,
+            "version": plugin.version,
+            "origin": plugin.origin,
+            "features": [feature.name for feature in offer.features],
+            "feature_models": [model.name for model in offer.models],
+            "others": [
+                *found.others[plugin.name],
+                *(f"format {importer.name}" for importer in formats[plugin.name]),
+            ],
+        }
+        for plugin, offer in zip(plugins, found.offers, strict=True)
     ]
-    print_table("Plugins", ("name", "version", "from", "features"), rows)
+    if as_json:
+        print_json(listed)
+    else:
+        print_table("Plugins", ("name", "version", "from", "brings"), _as_rows(listed))
+
+
+def _as_rows(listed: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    rows = []
+    for plugin in listed:
+        models = [f"model {name}" for name in plugin["feature_models"]]
+        brings = [*plugin["features"], *models, *plugin["others"]]
+        nothing = "nothing on this log"
+        about = [plugin[key] for key in ("name", "version", "origin")]
+        rows.append([*about, ", ".join(brings) or nothing])
+    return rows
 
 
 @cli.command()

@@ -119,6 +119,8 @@ def _probe(
         expr = feature.expr.over(REQUEST) if feature.listwise else feature.expr
         expr = expr.alias("value")
         cause = _type_problem(expr, frames[0]) or _value_problem(expr, frames)
+        if not (cause or feature.listwise):
+            cause = _list_problem(expr, frames[-1])
         if cause:
             read = {n for n in feature.expr.meta.root_names() if n.startswith(_SCOPES)}
             absent = ", ".join(sorted(read - attributes))
@@ -166,6 +168,39 @@ def _value_problem(expr: pl.Expr, frames: Sequence[pl.DataFrame]) -> str:
     if all(_is_never_a_number(values) for values in found):
         return "is NaN or infinite for every candidate; expected numbers, null where missing"
     return ""
+
+
+def _list_problem(expr: pl.Expr, columns: pl.DataFrame) -> str:
+    """Find an expression that looks at other candidates without saying so, such as a rank.
+
+    Whatever batch a candidate stands in would change its value, in training another one than while
+    serving; the parts of the contract would find that as well, under names that mislead.
+
+    Returns:
+        What is wrong, and the remedy; empty: nothing is known to be.
+    """
+    rows = range(1, _N_ROWS - 1)
+    try:
+        together = [columns.select(expr)["value"] for _ in range(2)]
+        alone = [columns.slice(row, 1).select(expr)["value"] for row in rows]
+    except EXPRESSION_FAILURES:
+        return ""
+    is_single = len(together[0]) == 1  # the expression reads no column
+    if not is_single and not _same(*together):
+        return ""  # differs every time: that is another fault, which the contract names
+    wanted = [together[0] if is_single else together[0].slice(row, 1) for row in rows]
+    if all(_same(one, other) for one, other in zip(alone, wanted, strict=True)):
+        return ""
+    return (
+        "depends on the other candidates (alone, a candidate has another value);"
+        " expected listwise=True, or an expression of the candidate only"
+    )
+
+
+def _same(one: pl.Series, other: pl.Series) -> bool:
+    missing = one.is_null().equals(other.is_null())
+    mine, theirs = (values.cast(pl.Float64).fill_null(0.0).to_numpy() for values in (one, other))
+    return missing and np.allclose(mine, theirs, rtol=1e-9, atol=0.0, equal_nan=True)
 
 
 def _is_never_a_number(values: pl.Series) -> bool:

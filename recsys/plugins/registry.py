@@ -38,6 +38,7 @@ class Capabilities:
         sources: Candidate sources.
         filters: Filters on recommendations.
         offers: Per plugin, for people.
+        others: By plugin: its sources and filters, by kind and name, for people too.
     """
 
     plugins: dict[str, str]
@@ -45,6 +46,7 @@ class Capabilities:
     sources: tuple[CandidateSource, ...]
     filters: tuple[Filter, ...]
     offers: tuple[Offer, ...]
+    others: dict[str, tuple[str, ...]]
 
 
 def load_capabilities(workspace: Path, config: Config, profile: LogProfile) -> Capabilities:
@@ -78,6 +80,7 @@ def ask_plugins(
     sources: list[CandidateSource] = []
     filters: list[tuple[str, Filter]] = []
     extra: list[tuple[str, Aggregate]] = []
+    others: dict[str, tuple[str, ...]] = {}
     for plugin in plugins:
         ask = _Asker(plugin, config, profile)
         offers.append(
@@ -92,9 +95,14 @@ def ask_plugins(
         sources += mine
         for part in (*mine, *offers[-1].models):
             extra += [(plugin.name, a) for a in ask.aggregates_of(part)]
-        for rule in ask("recsys_filters", Filter):
+        rules = ask("recsys_filters", Filter)
+        for rule in rules:
             filters.append((plugin.name, rule))
             extra += [(plugin.name, a) for a in rule.aggregates]
+        others[plugin.name] = (
+            *(f"source {source.name}" for source in mine),
+            *(f"filter {rule.name}" for rule in rules),
+        )
     plan = make_plan(profile, offers, extra)
     probe_features(plan, config.plugins.budget_s)
     probe_filters(plan, filters, config.plugins.budget_s)
@@ -104,6 +112,7 @@ def ask_plugins(
         sources=tuple(sources),
         filters=tuple(rule for _, rule in filters),
         offers=tuple(offers),
+        others=others,
     )
 
 
@@ -120,18 +129,33 @@ def load_importers(workspace: Path, config: Config) -> tuple[EventImporter, ...]
     Raises:
         PluginError: A plugin fails to load or in the hook, or two importers have one name.
     """
-    owners: dict[str, str] = {}
-    importers: list[EventImporter] = []
-    hook = "recsys_event_importers"
     folder, budget_s = workspace / config.plugins.folder, config.plugins.budget_s
-    for plugin in load_plugins(folder, config.plugins.disabled, budget_s):
-        for importer in _Asker(plugin, config, LogProfile())(hook, EventImporter):
+    found = ask_for_importers(load_plugins(folder, config.plugins.disabled, budget_s), config)
+    return tuple(importer for importers in found.values() for importer in importers)
+
+
+def ask_for_importers(
+    plugins: Sequence[LoadedPlugin], config: Config
+) -> dict[str, tuple[EventImporter, ...]]:
+    """Ask plugins for formats of event files.
+
+    Returns:
+        Importers by plugin.
+
+    Raises:
+        PluginError: A plugin fails in the hook, or two importers have one name.
+    """
+    owners: dict[str, str] = {}
+    found: dict[str, tuple[EventImporter, ...]] = {}
+    hook = "recsys_event_importers"
+    for plugin in plugins:
+        found[plugin.name] = tuple(_Asker(plugin, config, LogProfile())(hook, EventImporter))
+        for importer in found[plugin.name]:
             if importer.name in owners:
                 cause = f"format {importer.name} is offered by {owners[importer.name]} too"
                 raise PluginError(plugin.name, hook, cause)
             owners[importer.name] = plugin.name
-            importers.append(importer)
-    return tuple(importers)
+    return found
 
 
 class _Asker:

@@ -36,6 +36,9 @@ ON_RANDOM_LOGS: Final = {
     "equality": parts.equality,
     "proposals": proposals,
 }
+#: They compare a request among others with the same one among fewer: where other candidates change
+#: a value, they would name another cause.
+_NEED_ISOLATION: Final = ("future-blindness", "equality")
 #: On the log that the plugin is for.
 ON_OWN_LOG: Final = {"coverage": parts.coverage, "equality": parts.equality}
 
@@ -98,8 +101,12 @@ class Examiner:
         log, own = subjects[-1]
         steps = [partial(self._part, n, "random", random, p) for n, p in ON_RANDOM_LOGS.items()]
         steps += [partial(self._part, n, log, [own], p) for n, p in ON_OWN_LOG.items()]
+        isolated = True
         for step in (*steps, partial(self._latency, log, own), partial(self._state, log, own)):
+            if not isolated and step.args[0] in _NEED_ISOLATION:
+                continue
             found.append(step())
+            isolated &= found[-1].passed or found[-1].part != "isolation"
             if OUT_OF_TIME in found[-1].problem:
                 break  # what hangs once hangs in every part
         return found

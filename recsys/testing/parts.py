@@ -135,21 +135,21 @@ def isolation(subject: Subject, rng: np.random.Generator) -> str:
     """
     dataset, plan, listwise = subject.dataset, subject.plan, subject.listwise
     chosen = subject.sample(rng, _SAMPLE // 4)
-    batch = plan.matrix(_joined(subject, chosen), dataset.reader, {})
-    start = n_alone = 0
+    n_alone, whole = 0, []
     for number in chosen:
         request = subject.slates.part(number, number + 1)
-        size = len(request.items)
         together = plan.matrix(request, dataset.reader, {})
-        _must_equal(subject, batch[start : start + size], together, "beside other requests")
-        start += size
-        for candidate in range(min(size, 3)):
+        whole.append(together)
+        for candidate in range(min(len(request.items), 3)):
             alone = plan.matrix(request.alone(candidate), dataset.reader, {})[0]
             differ = differences(alone, together[candidate]) & ~listwise
             n_alone += 1
             if differ.any():
                 names = names_of(plan, differ)
                 broken(f"{names} depends on the other candidates without saying listwise=True")
+    # Last: what depends on other candidates depends on other requests too, and is named above.
+    batch = plan.matrix(_joined(subject, chosen), dataset.reader, {})
+    _must_equal(subject, batch, np.concatenate(whole), "beside other requests")
     return f"{n_alone} candidates alone; {int(listwise.sum())} columns are list-wise"
 
 

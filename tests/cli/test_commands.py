@@ -227,6 +227,9 @@ def test_a_first_plugin_is_listed_trained_and_explained(run, folder) -> None:
     (workspace.folder / "plugins" / "bargain.py").write_text(README_PLUGIN)
     listed = json.loads(run("plugins", "list", "-w", folder, "--json"))
     assert next(p for p in listed if p["name"] == "bargain")["features"] == ["bargain"]
+    assert next(p for p in listed if p["name"] == "popular")["others"] == ["source popular"]
+    assert "format movielens" in next(p for p in listed if p["name"] == "films")["others"]
+    assert "filter not_acted_on" in run("plugins", "list", "-w", folder)
     run("train", "-w", folder)
     ranked = json.loads(run("rank", "item1", "item2", "--explain", "1", "-w", folder, "--json"))
     features = [part["feature"] for part in ranked["explanations"][0]["contributions"]]

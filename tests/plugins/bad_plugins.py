@@ -82,6 +82,18 @@ AT_LOAD = {
         feature("pl.col('bad_actions') * float('nan')"),
         "recsys_features: feature bad is NaN or infinite for every candidate; expected numbers",
     ),
+    "a rank that is not declared list-wise": Bad(
+        feature("pl.col('bad_actions').rank()"),
+        "recsys_features: feature bad depends on the other candidates .*expected listwise=True",
+    ),
+    "a share of the list": Bad(
+        feature("pl.col('bad_actions') / pl.col('bad_actions').max()"),
+        "recsys_features: feature bad depends on the other candidates .*expected listwise=True",
+    ),
+    "the length of the list": Bad(
+        feature("pl.len()"),
+        "recsys_features: feature bad depends on the other candidates .*expected listwise=True",
+    ),
     "a name that is taken": Bad(
         feature("pl.col('bad_actions')").replace('"fine"', '"item_actions"'),
         "recsys_features: feature item_actions is offered by plugin popularity too",
@@ -158,13 +170,15 @@ AT_CHECK = {
         + FEATURE.format(UDF.format("rolls")),
         "missing data: bad differs",
     ),
-    "looks at the other candidates": Bad(
-        feature("pl.col('bad_actions') / pl.col('bad_actions').max()"),
+    "looks at the other candidates of long lists": Bad(
+        HEAD
+        + "def centred(values):\n    return values - values.mean() if len(values) > 5 else values\n"
+        + FEATURE.format(UDF.format("centred")),
         "isolation: bad ",
     ),
     "hangs on all real rows": Bad(
         HEAD
-        + "def waits(values):\n    while len(values) not in (0, 5): time.sleep(0.01)\n"
+        + "def waits(values):\n    while len(values) not in (0, 1, 5): time.sleep(0.01)\n"
         + "    return values\n"
         + FEATURE.format(UDF.format("waits")),
         "columns: took longer than 2 s; it was at bad.py, line",

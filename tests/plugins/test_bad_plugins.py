@@ -36,7 +36,9 @@ def test_a_bad_plugin_is_one_line_when_it_is_loaded(tmp_path, bad) -> None:
 
 @pytest.mark.parametrize("bad", AT_LOAD.values(), ids=AT_LOAD.keys())
 def test_a_bad_plugin_is_one_line_when_it_is_checked(tmp_path, capsys, monkeypatch, bad) -> None:
-    monkeypatch.setenv("RECSYS_PLUGINS__BUDGET_S", "0.5")
+    # Only what hangs is waited for: on a busy machine good plugins take their time.
+    budget_s = "0.5" if "took longer" in bad.said else "20"
+    monkeypatch.setenv("RECSYS_PLUGINS__BUDGET_S", budget_s)
     make_workspace(tmp_path / "w")
     (tmp_path / "w" / "plugins" / "bad.py").write_text(bad.text)
     with pytest.raises(SystemExit) as stopped:

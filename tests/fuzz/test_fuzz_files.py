@@ -17,6 +17,7 @@ from recsys.errors import BundleError, LogError, RankingError, RecsysError, Spoo
 from recsys.events.merge import merge_spool
 from recsys.events.snapshot import read_snapshot
 from recsys.events.spool import SpoolWriter, read_spool, spool_files
+from recsys.events.spool_tail import read_spool_tail
 from recsys.ranking.forest import parse_forest
 from recsys.schema import InteractionEvent, VisibleEvent
 
@@ -44,6 +45,8 @@ def test_a_changed_spool_is_detected_or_lost_no_more_than_a_torn_end(tmp_path):
             found = list(read_spool(tmp_path / "spool"))
         except SpoolDamagedError:
             n_detected += 1
+            with pytest.raises(SpoolDamagedError):
+                read_spool_tail(tmp_path / "spool", 7, 1)
             continue
         # A torn end has no acknowledged record: its writer has not synced a line without an end.
         whole = changed[: changed.rfind(b"\n") + 1]
@@ -51,6 +54,10 @@ def test_a_changed_spool_is_detected_or_lost_no_more_than_a_torn_end(tmp_path):
         assert len(found) == whole.count(b"\n"), f"seed {seed}"
         assert {v.event.event_id for v in found} <= known, f"seed {seed}"
         assert all(v in written for v in found), f"seed {seed}"
+        tail = read_spool_tail(tmp_path / "spool", 7, 1)
+        assert tail.recent == [v for v in found if v.visible_at >= 7], f"seed {seed}"
+        older = [v.event.event_id for v in found if v.visible_at < 7]
+        assert sorted(tail.older["interactions"]) == sorted(older), f"seed {seed}"
     assert n_detected > 0
 
 

@@ -85,8 +85,8 @@ def evaluate_with_progress(
     from recsys.evaluation.report import evaluate as run
     from recsys.events.pieces import StoredLog
 
-    source = StoredLog(workspace.log_config)
     with progress_lines() as progress:
+        source = StoredLog(workspace.log_config, progress=progress)
         return run(workspace, source, bundle or None, baselines, progress=progress)
 
 

@@ -34,7 +34,8 @@ def backfill(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -
     opened = open_folder(workspace)
     begun = time.monotonic()
     with progress_lines() as progress:
-        found = backfill_columns(opened, StoredLog(opened.log_config), progress)
+        log = StoredLog(opened.log_config, progress=progress)
+        found = backfill_columns(opened, log, progress)
     seconds = round(time.monotonic() - begun, 2)
     if as_json:
         print_json({"computed": found.computed, "found": found.found, "seconds": seconds})

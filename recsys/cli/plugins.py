@@ -149,8 +149,8 @@ def worth(
     from recsys.events.pieces import StoredLog
 
     opened = open_folder(workspace)
-    log = StoredLog(opened.log_config)
     with progress_lines() as progress:
+        log = StoredLog(opened.log_config, progress=progress)
         found = plugin_worth(opened, log, name, rounds=rounds, progress=progress)
     if as_json:
         print_json(found)

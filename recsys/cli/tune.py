@@ -27,7 +27,7 @@ def tune(
 
     opened = open_folder(workspace)
     with progress_lines() as progress:
-        log = StoredLog(opened.log_config)
+        log = StoredLog(opened.log_config, progress=progress)
         report = search(opened, log, progress, n_trials=trials, timeout_s=timeout_s)
     if as_json:
         print_json(asdict(report))

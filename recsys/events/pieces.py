@@ -7,10 +7,10 @@ piece is read by a filter on `visible_at`, which skips the blocks of a file in w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -32,6 +32,14 @@ _SPANS: Final = 4096
 _WEIGHTS: Final[dict[Kind, str]] = {"impressions": "1 + len(item_ids)"}
 
 
+#: Is told (what, how much is done, of how much).
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    """Take no notice."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredLog:
     """The log on disk; together its pieces are what `read_snapshot` gives.
@@ -42,11 +50,14 @@ class StoredLog:
         config: The log; a missing one has no pieces.
         n_events: Events to read at a time at most; but those of one instant are never parted.
         wait_s: How long to wait for a process that writes the tables, seconds.
+        progress: Told of the events of the tables that have been worked on, where there are several
+            pieces.
     """
 
     config: LogConfig
     n_events: int = PIECE_EVENTS
     wait_s: float = _WAIT_S
+    progress: Progress = _tell_nobody
 
     @property
     def scratch(self) -> Path:
@@ -76,14 +87,18 @@ class StoredLog:
             news = {kind: _new(warehouse, kind, first_visible(f)) for kind, f in spooled.items()}
             carried_out = warehouse.erasures()
             eraser = Eraser(erasures)  # one for all: it remembers the impressions that it renamed
-            cuts = [*_cuts(warehouse, self.n_events), None]
-            for start, stop in zip([None, *cuts], cuts, strict=False):
+            parts = _parts(warehouse, self.n_events)
+            n_read, n_all = 0, sum(part.n_rows for part in parts)
+            for start, stop, n_rows in parts:
                 frames = {
                     kind: _read(warehouse, kind, start, stop).vstack(_between(new, start, stop))
                     for kind, new in news.items()
                 }
                 if any(frame.height for frame in frames.values()):
                     yield as_snapshot(eraser.tables(frames), erasures, carried_out)
+                n_read += n_rows
+                if len(parts) > 1:
+                    self.progress("reading the log", n_read, n_all)
 
 
 def _new(warehouse: Warehouse, kind: Kind, spooled: pl.DataFrame) -> pl.DataFrame:
@@ -111,27 +126,41 @@ def _read(warehouse: Warehouse, kind: Kind, start: int | None, stop: int | None)
     return warehouse.query(sql, [value for _, value in given]).cast(SCHEMAS[kind])
 
 
-def _cuts(warehouse: Warehouse, n_rows: int) -> list[int]:
-    """Choose instants that cut the tables, taken together, into pieces of about one size.
+class _Part(NamedTuple):
+    """A stretch of time, and how many rows the tables have in it.
+
+    Args:
+        start: Its first microsecond; None: from the first event on.
+        stop: The one after its last; None: to the last event.
+        n_rows: Shown items included.
+    """
+
+    start: int | None
+    stop: int | None
+    n_rows: int
+
+
+def _parts(warehouse: Warehouse, n_rows: int) -> list[_Part]:
+    """Cut the tables, taken together, into pieces of about one size.
 
     The same tables are always cut alike, because ids are numbered piece by piece.
 
     Returns:
-        Microseconds, ascending; empty where one piece is enough.
+        Parts in order of time, at least one.
     """
     times = " UNION ALL ".join(
         f"SELECT min(visible_at) a, max(visible_at) b FROM {k}" for k in KINDS
     )
     first, last = warehouse.query(f"SELECT min(a) AS a, max(b) AS b FROM ({times})").row(0)
-    if first is None:
-        return []
-    cuts, n_since = [], 0
-    for start, n in _crowds(warehouse, int(first), int(last) + 1, n_rows):
-        if n_since and n_since + n > n_rows:
-            cuts.append(start)
-            n_since = 0
-        n_since += n
-    return cuts
+    starts: list[int | None] = [None]
+    sizes = [0]
+    if first is not None:
+        for start, n in _crowds(warehouse, int(first), int(last) + 1, n_rows):
+            if sizes[-1] and sizes[-1] + n > n_rows:
+                starts.append(start)
+                sizes.append(0)
+            sizes[-1] += n
+    return [_Part(*part) for part in zip(starts, [*starts[1:], None], sizes, strict=True)]
 
 
 def _crowds(warehouse: Warehouse, first: int, stop: int, n_rows: int) -> Iterator[tuple[int, int]]:

@@ -59,4 +59,5 @@ def _train(
         remove_unfinished(workspace.runs)
     reuse = BundleStore(workspace.bundles).open() if ranker_only else None
     merge_spool(workspace.log_config)
-    return train(workspace, StoredLog(workspace.log_config), progress, reuse=reuse)
+    log = StoredLog(workspace.log_config, progress=progress)
+    return train(workspace, log, progress, reuse=reuse)

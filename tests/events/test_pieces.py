@@ -68,3 +68,16 @@ def test_a_log_that_is_only_a_spool_is_one_piece_and_a_missing_one_none(tmp_path
     spool.close()
     (piece,) = StoredLog(config).pieces()
     assert piece.interactions.equals(read_snapshot(config).interactions)
+
+
+def test_progress_is_told_of_logs_of_several_pieces(config) -> None:
+    told: list[tuple[str, int, int]] = []
+    log = StoredLog(config, n_events=50, progress=lambda *how_far: told.append(how_far))
+    n_pieces = len(list(log.pieces()))
+    assert len(told) == n_pieces
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    # The tables: 250 clicks, a list with two items, and an item; the spool is in memory.
+    assert told[-1] == ("reading the log", 254, 254)
+    told.clear()
+    assert list(StoredLog(config, progress=lambda *how_far: told.append(how_far)).pieces())
+    assert not told

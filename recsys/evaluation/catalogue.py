@@ -140,4 +140,4 @@ class Catalogue:
             self.n_unreachable += int(np.count_nonzero(~reachable))
             rows = slates.offsets[request] + places[reachable]
             grades[rows] = baskets.grades[aims][reachable]
-        return LabelledSlates(slates, grades, sampled=False)
+        return LabelledSlates(slates, grades)

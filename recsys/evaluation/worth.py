@@ -164,7 +164,7 @@ class _Pair:
             self.progress(title, done, total)
 
         ranker = train_ranker(older, newer, self.config.ranker, seed, progress=report)
-        return ranker, ranker.score(newer.matrix)
+        return ranker, newer.corrected(ranker.score(newer.matrix))
 
 
 def _measure(pair: _Pair, plugin: str, newer: LabelledSlates, rounds: int) -> Worth:

@@ -23,12 +23,15 @@ class RankingRows:
         grades: float32 (n_rows,): graded relevance, 0: shown and nothing done.
         group_sizes: int64 (n_groups,): candidates of each impression, oldest impression first.
         feature_names: Columns of the matrix, in order.
+        log_q: float32 (n_rows,): logarithm of the chance with which a candidate would have been
+            drawn as a negative; None: candidates were not drawn.
     """
 
     matrix: NDArray[np.float32]
     grades: NDArray[np.float32]
     group_sizes: NDArray[np.int64]
     feature_names: tuple[str, ...]
+    log_q: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Count the rows.
@@ -37,6 +40,19 @@ class RankingRows:
             How many candidates there are, over all impressions.
         """
         return len(self.grades)
+
+    def corrected(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Make scores comparable within these lists, which hold more popular items than there are.
+
+        Args:
+            scores: (n_rows,): how probable each candidate is among all items, on a log scale.
+
+        Returns:
+            (n_rows,): the same, less log q; the scores themselves where candidates were not drawn.
+
+        Source: logq
+        """
+        return scores if self.log_q is None else scores - self.log_q
 
     def split(self, group: int) -> tuple[RankingRows, RankingRows]:
         """Cut between impressions.
@@ -48,9 +64,21 @@ class RankingRows:
             The impressions before it, and the others.
         """
         row = int(self.group_sizes[:group].sum())
-        older = (self.matrix[:row], self.grades[:row], self.group_sizes[:group])
-        newer = (self.matrix[row:], self.grades[row:], self.group_sizes[group:])
-        return RankingRows(*older, self.feature_names), RankingRows(*newer, self.feature_names)
+        older = RankingRows(
+            self.matrix[:row],
+            self.grades[:row],
+            self.group_sizes[:group],
+            self.feature_names,
+            None if self.log_q is None else self.log_q[:row],
+        )
+        newer = RankingRows(
+            self.matrix[row:],
+            self.grades[row:],
+            self.group_sizes[group:],
+            self.feature_names,
+            None if self.log_q is None else self.log_q[row:],
+        )
+        return older, newer
 
     def only(self, names: tuple[str, ...]) -> RankingRows:
         """Keep some of the columns.
@@ -62,7 +90,8 @@ class RankingRows:
             The same rows.
         """
         places = [self.feature_names.index(name) for name in names]
-        return RankingRows(self.matrix[:, places], self.grades, self.group_sizes, names)
+        matrix = self.matrix[:, places]
+        return RankingRows(matrix, self.grades, self.group_sizes, names, self.log_q)
 
 
 def check_rows(name: str, rows: RankingRows) -> None:
@@ -120,6 +149,7 @@ def informative_rows(rows: RankingRows, rng: np.random.Generator) -> RankingRows
         grades=rows.grades[order],
         group_sizes=rows.group_sizes[keep],
         feature_names=rows.feature_names,
+        log_q=None if rows.log_q is None else rows.log_q[order],
     )
 
 

@@ -108,7 +108,7 @@ def _best_size(
     if not len(checking):
         return n_trees, None
     step = max(1, n_trees // _CURVE_POINTS)
-    scores = np.zeros(len(checking))
+    scores = checking.corrected(np.zeros(len(checking)))
     best = (n_trees, -1.0)
     for start in range(0, n_trees, step):
         n_more = min(step, n_trees - start)
@@ -145,6 +145,8 @@ def _dataset(rows: RankingRows, levels: np.ndarray[Any, Any]) -> lgb.Dataset:
         rows.matrix,
         label=np.searchsorted(levels, rows.grades).astype(np.float32),
         group=rows.group_sizes,
+        # What is off from the start is not for the trees to learn, and is not in their scores.
+        init_score=None if rows.log_q is None else rows.corrected(np.zeros(len(rows))),
         feature_name=booster_names(rows.feature_names),
         params={"verbosity": -1, "feature_pre_filter": False},
     )

@@ -47,12 +47,18 @@ class LabelledSlates:
     Args:
         slates: The requests; candidates in the order in which they were shown.
         grades: float32 (n_candidates,): 0 where nothing was done.
-        sampled: The candidates were drawn, because the log has no impressions.
+        log_q: float32 (n_candidates,): logarithm of the chance with which a candidate would have
+            been drawn as a negative; None: candidates are those that were shown, or all there were.
     """
 
     slates: Slates
     grades: NDArray[np.float32]
-    sampled: bool
+    log_q: NDArray[np.float32] | None = None
+
+    @property
+    def sampled(self) -> bool:
+        """Say whether the candidates were drawn, because the log has no impressions."""
+        return self.log_q is not None
 
     def part(self, start: int, stop: int) -> LabelledSlates:
         """Cut out consecutive requests.
@@ -61,7 +67,8 @@ class LabelledSlates:
             Requests `start` to `stop` (exclusive).
         """
         low, high = self.slates.offsets[start], self.slates.offsets[stop]
-        return LabelledSlates(self.slates.part(start, stop), self.grades[low:high], self.sampled)
+        log_q = None if self.log_q is None else self.log_q[low:high]
+        return LabelledSlates(self.slates.part(start, stop), self.grades[low:high], log_q)
 
     def informative(self) -> NDArray[np.bool_]:
         """Say which requests have both a positive and a zero grade; the others order nothing.
@@ -80,8 +87,9 @@ class LabelledSlates:
             The chosen requests in the same order.
         """
         chosen = np.flatnonzero(mask)
-        grades = self.grades[self.slates.candidates_of(chosen)]
-        return LabelledSlates(self.slates.take(chosen), grades, self.sampled)
+        rows = self.slates.candidates_of(chosen)
+        log_q = None if self.log_q is None else self.log_q[rows]
+        return LabelledSlates(self.slates.take(chosen), self.grades[rows], log_q)
 
 
 class ImpressionLabels:
@@ -130,7 +138,7 @@ class ImpressionLabels:
         ).take(order.to_numpy().astype(np.int64))
         impressions = impressions[order]
         grades = self._grades(slates, impressions["impression_id"])
-        return LabelledSlates(slates, grades, sampled=False)
+        return LabelledSlates(slates, grades)
 
     def _take_impressions(
         self, impressions: pl.DataFrame, items: NDArray[np.int32], users: Entities

@@ -4,12 +4,18 @@ Negatives are drawn in part in proportion to how often an item had been acted on
 rest evenly over all items known so far. Only the past is drawn from: an item is no candidate before
 its first event. An item that was acted on before any event had named it is no candidate either: no
 request could have held it, and a ranker would learn that what has no past is always wanted.
+
+What is drawn by popularity makes popular items look unwanted: beside a positive there are as many
+of them as popularity itself would put there. So each candidate carries log q, the logarithm of its
+chance to be drawn, and a model that learns with log q taken off its scores learns how probable an
+item is among all items, and not among those that were drawn.
+
+Source: logq
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +33,10 @@ from recsys.training.labels import LabelledSlates, grade_of
 _PIECE: Final = 1_000_000
 #: Slates after which the pages that they touched, all over the log, are let go.
 _SLATES: Final = 4_096
+#: What an item counts for that was never acted on, where negatives are drawn by popularity alone.
+_LEAST_ACTIONS: Final = 0.5
+#: A share of the draws that leaves some chance not to be drawn.
+_MOST_OFTEN: Final = 1.0 - 1e-9
 
 
 def sampled_slates(
@@ -54,13 +64,14 @@ def sampled_slates(
     order = np.argsort(since, kind="stable").astype(np.int32)
     past = _Past(actions.items, order, since[order], split.popular_negatives)
     by_type = np.array([grade_of(labels, name) for name in log.types.names], dtype=np.float32)
-    users, as_of, items, grades = [], [], [], []
+    users, as_of, items, grades, chances = [], [], [], [], []
     for start, stop in _baskets(actions, split.max_slates).tolist():
         rows = slice(start, stop)
         instant = actions.occurred[start]
         known = since[actions.items[rows]] < instant
         best = _best_grades(actions.items[rows][known], by_type[actions.types[rows]][known])
-        drawn = past.draw(start, instant, split.negatives * len(best), rng)
+        n_drawn = split.negatives * len(best)
+        drawn = past.draw(start, instant, n_drawn, rng)
         negatives = [item for item in drawn.tolist() if item not in best]
         if not negatives:
             continue
@@ -71,9 +82,10 @@ def sampled_slates(
         as_of.append(instant)
         items.append(slate[shuffled])
         grades.append(labelled[shuffled])
+        chances.append(past.log_q(slate[shuffled], start, instant, n_drawn))
         if len(items) % _SLATES == 0:
             actions.let_go()
-    return LabelledSlates(_slates(users, as_of, items), _joined(grades), sampled=True)
+    return LabelledSlates(_slates(users, as_of, items), _joined(grades), _joined(chances))
 
 
 class _Done(NamedTuple):
@@ -161,9 +173,8 @@ def _best_grades(items: NDArray[np.int32], grades: NDArray[np.float32]) -> dict[
     return {item: grade for item, grade in best.items() if grade > 0}
 
 
-@dataclass(frozen=True, slots=True)
 class _Past:
-    """What negatives are drawn from.
+    """What negatives are drawn from; asked about ever later instants.
 
     Args:
         acted_on: int32 (n_actions,): items of all actions, oldest first.
@@ -172,10 +183,17 @@ class _Past:
         popular: Share of the draws that is made from actions.
     """
 
-    acted_on: NDArray[np.int32]
-    known: NDArray[np.int32]
-    known_at: NDArray[np.int64]
-    popular: float
+    def __init__(
+        self,
+        acted_on: NDArray[np.int32],
+        known: NDArray[np.int32],
+        known_at: NDArray[np.int64],
+        popular: float,
+    ) -> None:
+        self._acted_on, self._known, self._known_at = acted_on, known, known_at
+        self._popular = popular
+        self._counts = np.zeros(len(known), dtype=np.int64)
+        self._n_counted = 0
 
     def draw(
         self, n_actions: int, instant: int, n: int, rng: np.random.Generator
@@ -185,10 +203,35 @@ class _Past:
         Returns:
             int32: n items, one may come several times; none where nothing was known.
         """
-        n_known = int(np.searchsorted(self.known_at, instant))
+        n_known = self._n_known(instant)
         if not n_known or not n:
             return np.zeros(0, dtype=np.int32)
-        n_popular = round(n * self.popular) if n_actions else 0
-        by_count = self.acted_on[rng.integers(0, max(n_actions, 1), size=n_popular)]
-        evenly = self.known[rng.integers(0, n_known, size=n - n_popular)]
+        n_popular = self._n_popular(n, n_actions)
+        by_count = self._acted_on[rng.integers(0, max(n_actions, 1), size=n_popular)]
+        evenly = self._known[rng.integers(0, n_known, size=n - n_popular)]
         return np.concatenate([by_count, evenly])
+
+    def log_q(
+        self, items: NDArray[np.int32], n_actions: int, instant: int, n: int
+    ) -> NDArray[np.float32]:
+        """Compute how probable it was that items would be drawn, with the arguments of `draw`.
+
+        Returns:
+            float32 (n_items,): the logarithm of the chance that an item is among the n drawn.
+        """
+        np.add.at(self._counts, self._acted_on[self._n_counted : n_actions], 1)
+        self._n_counted = n_actions
+        n_popular = self._n_popular(n, n_actions)
+        # A positive that could not have been drawn: as if it had been acted on a little.
+        counts = np.maximum(self._counts[items], _LEAST_ACTIONS)
+        by_count = np.minimum(counts / max(n_actions, 1), _MOST_OFTEN)
+        evenly = min(1.0 / self._n_known(instant), _MOST_OFTEN)
+        log_missed = n_popular * np.log1p(-by_count) + (n - n_popular) * np.log1p(-evenly)
+        chance: NDArray[np.float32] = np.log(-np.expm1(log_missed)).astype(np.float32)
+        return chance
+
+    def _n_known(self, instant: int) -> int:
+        return int(np.searchsorted(self._known_at, instant))
+
+    def _n_popular(self, n: int, n_actions: int) -> int:
+        return round(n * self._popular) if n_actions else 0

@@ -245,7 +245,8 @@ def fit_ranker(
     """
     older, newer = rows.split(split.train_end)
     stopped = train_ranker(older, newer, config.ranker, config.seed, progress=progress)
-    found = measure(stopped.score(newer.matrix), newer.grades, newer.group_sizes).means()
+    scores = newer.corrected(stopped.score(newer.matrix))
+    found = measure(scores, newer.grades, newer.group_sizes).means()
     as_many = config.ranker.model_copy(update={"trees": stopped.n_trees // config.ranker.bags})
     nothing = rows.split(0)[0]
     return train_ranker(rows, nothing, as_many, config.seed), found["ndcg@10"]
@@ -259,7 +260,7 @@ def ranking_rows(
     Returns:
         The rows.
     """
-    return RankingRows(matrix, labelled.grades, labelled.slates.sizes, names)
+    return RankingRows(matrix, labelled.grades, labelled.slates.sizes, names, labelled.log_q)
 
 
 def _titled(progress: Progress, name: str) -> Progress:

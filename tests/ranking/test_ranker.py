@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,32 @@ def test_a_feature_that_decides_is_learnt_and_noise_is_not(ranker):
     assert table[0].gain > 10 * table[1].gain
     assert table[0].splits > 0
     assert {row.feature for row in table} == set(NAMES)
+
+
+def test_what_was_drawn_by_popularity_is_learnt_as_popular():
+    # Positives and negatives are drawn in the same proportions: without log q there is nothing to
+    # learn, or less, where what was acted on is left out of the negatives of its own list.
+    rng = np.random.default_rng(5)
+    n_groups, size, n_items = 400, 8, 30
+    popularity = 1.0 / np.arange(1, n_items + 1)
+    popularity /= popularity.sum()
+    lists = [rng.choice(n_items, size, replace=False, p=popularity) for _ in range(n_groups)]
+    positives = [rng.choice(n_items, p=popularity) for _ in range(n_groups)]
+    items = np.concatenate([[p, *[i for i in drawn if i != p][: size - 1]]
+                            for p, drawn in zip(positives, lists, strict=True)])  # fmt: skip
+    grades = np.tile([1.0] + [0.0] * (size - 1), n_groups).astype(np.float32)
+    matrix = popularity[items].astype(np.float32)[:, None]
+    plain = RankingRows(matrix, grades, np.full(n_groups, size), ("popularity",))
+    corrected = replace(
+        plain, log_q=np.log(-np.expm1(-size * popularity[items])).astype(np.float32)
+    )
+    every = popularity.astype(np.float32)[:, None]
+    ranks = [
+        np.corrcoef(train_ranker(rows, rows, CONFIG, 1).score(every), np.log(popularity))[0, 1]
+        for rows in (corrected, plain)
+    ]
+    assert ranks[0] > 0.9
+    assert ranks[0] > ranks[1] + 0.2
 
 
 def test_higher_grades_come_first():

@@ -110,6 +110,34 @@ def test_negatives_follow_popularity_as_far_as_they_are_told(popular, low, high)
     assert low < (drawn == "a").mean() < high
 
 
+@pytest.mark.parametrize("popular", [0.0, 0.5, 1.0])
+def test_log_q_is_how_often_an_item_is_drawn(popular) -> None:
+    before = [done(at, "abbb"[at % 4], "purchase") for at in range(1, 101)]
+    events = [*before, done(101, "c", "purchase"), done(102, "d", "purchase")]
+    last = done(103, "d", "purchase")
+    log = encode_log(snapshot_of([VisibleEvent(e, e.occurred_at) for e in [*events, last]]))
+    split = SplitConfig(negatives=2, popular_negatives=popular)
+    drawn, expected = dict.fromkeys("abc", 0), dict.fromkeys("abc", 0.0)
+    for seed in range(2_000):
+        found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(seed))
+        of_last = found.slates.spread(found.slates.as_of) == 103
+        for item, log_q in zip(found.slates.items[of_last], found.log_q[of_last], strict=True):
+            name = log.items.ids[item]
+            if name != "d":
+                drawn[name] += 1
+                expected[name] = float(np.exp(log_q))
+    for name in "abc":
+        assert drawn[name] / 2_000 == pytest.approx(expected[name], abs=0.04), name
+
+
+def test_what_was_never_drawn_has_a_finite_log_q(world) -> None:
+    log = encode_log(snapshot_of(without_impressions(world.events)))
+    split = SplitConfig(popular_negatives=1.0)
+    found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(1))
+    assert np.isfinite(found.log_q).all()
+    assert found.log_q.max() <= 0
+
+
 def test_the_same_seed_draws_the_same_negatives(world) -> None:
     snapshot = snapshot_of(without_impressions(world.events))
     one, two = (make_dataset(snapshot, Config()).labelled for _ in range(2))

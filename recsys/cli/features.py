@@ -81,6 +81,7 @@ def verify(
 def _replayed(workspace: Workspace, n_requests: int) -> Skew:
     import numpy as np
 
+    from recsys.cli.output import progress_lines
     from recsys.evaluation.skew import compare_executions
     from recsys.events.snapshot import read_snapshot
     from recsys.plugins.registry import load_capabilities
@@ -90,7 +91,10 @@ def _replayed(workspace: Workspace, n_requests: int) -> Skew:
     dataset = make_dataset(snapshot, workspace.config)
     plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
     rng = np.random.default_rng(workspace.config.seed)
-    return compare_executions(snapshot, dataset, plan, rng, n_requests=n_requests)
+    with progress_lines() as progress:
+        return compare_executions(
+            snapshot, dataset, plan, rng, n_requests=n_requests, progress=progress
+        )
 
 
 def _served(workspace: Workspace, n_requests: int) -> ServedCheck:

@@ -99,5 +99,6 @@ def progress_lines() -> Iterator[ProgressLines]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=notes) as progress:
+    # Elsewhere than on a terminal, a bar would be one line at the end that tells nothing.
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as progress:
         yield ProgressLines(progress)

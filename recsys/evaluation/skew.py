@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.events.pieces import Progress, tell_nobody
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
@@ -53,6 +54,7 @@ def compare_executions(
     rng: np.random.Generator,
     *,
     n_requests: int = 1000,
+    progress: Progress = tell_nobody,
 ) -> Skew:
     """Compare the online and the offline execution on a sample of past requests.
 
@@ -63,6 +65,7 @@ def compare_executions(
             left out.
         rng: Chooses the sample.
         n_requests: How many requests at most.
+        progress: Told how many requests have been replayed.
 
     Returns:
         Mismatches by feature.
@@ -83,6 +86,7 @@ def compare_executions(
         found = plan.matrix(same_request(request, dataset.log, state), state, {})
         differ += differences(found, expected).sum(axis=0)
         n_values += expected.size
+        progress("replaying requests", position + 1, n_chosen)
     counts = dict(zip(plan.names, differ.tolist(), strict=True))
     return Skew(len(chosen), n_values, counts)
 

@@ -36,7 +36,7 @@ _WEIGHTS: Final[dict[Kind, str]] = {"impressions": "1 + len(item_ids)"}
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
-def _tell_nobody(what: str, done: int, total: int) -> None:
+def tell_nobody(what: str, done: int, total: int) -> None:
     """Take no notice."""
 
 
@@ -57,7 +57,7 @@ class StoredLog:
     config: LogConfig
     n_events: int = PIECE_EVENTS
     wait_s: float = _WAIT_S
-    progress: Progress = _tell_nobody
+    progress: Progress = tell_nobody
 
     @property
     def scratch(self) -> Path:

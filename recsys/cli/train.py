@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,12 +50,17 @@ def train(
     if report is None:
         return
     if as_json:
-        print_json({"version": report.version, "active": activate, "metrics": report.metrics})
+        types = [asdict(found) for found in report.types]
+        shown = {"version": report.version, "active": activate, "metrics": report.metrics}
+        print_json({**shown, "types": types})
         return
     state = "active" if activate else "not active"
     typer.echo(f"bundle {report.version} ({state}): {report.n_features} features")
     for name, value in report.metrics.items():
         typer.echo(f"  {name}: {value:.4f}")
+    for found in report.types:
+        taken = f"{found.name} ({found.n_events:,}) counts as {found.grade:g}"
+        typer.echo(f"  {taken}{'' if found.listed else ': not listed in [labels.grades]'}")
 
 
 def train_with_progress(

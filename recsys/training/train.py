@@ -22,7 +22,7 @@ from recsys.ranking.ranker import Ranker
 from recsys.ranking.rows import RankingRows
 from recsys.ranking.training import train_ranker
 from recsys.training.dataset import Dataset, make_dataset
-from recsys.training.labels import LabelledSlates
+from recsys.training.labels import LabelledSlates, grade_of
 from recsys.training.processes import clear, copying, take_over
 from recsys.training.rehearsal import rehearse
 from recsys.training.reuse import Requests, Reused, read_reused, reuse_models, write_scores
@@ -30,6 +30,23 @@ from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
 from recsys.training.stacking import Progress, Stack, Stacking
 from recsys.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class GradedType:
+    """What an interaction type was taken for.
+
+    Args:
+        name: The type.
+        n_events: How many interactions of it the log has.
+        grade: Graded relevance of a candidate with which it was done; 0: no reason to rank it up.
+        listed: Whether `[labels.grades]` names it.
+    """
+
+    name: str
+    n_events: int
+    grade: float
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +58,14 @@ class TrainReport:
         n_features: Columns of the ranker.
         n_requests: Labelled requests of the log, all slices.
         metrics: On the validation slice; the test slice was not looked at.
+        types: Interaction types, and what they were taken for.
     """
 
     version: str
     n_features: int
     n_requests: int
     metrics: dict[str, float]
+    types: tuple[GradedType, ...]
 
 
 def train(
@@ -147,7 +166,11 @@ def _train(
     version = BundleStore(workspace.bundles).publish(write)
     write_scores(workspace, version, seen, stack)
     names = capabilities.plan.names
-    return TrainReport(version, len(names), len(dataset.labelled.slates), metrics)
+    types = tuple(
+        GradedType(name, n, grade_of(config.labels, name), name in config.labels.grades)
+        for name, n in dataset.profile.event_types.items()
+    )
+    return TrainReport(version, len(names), len(dataset.labelled.slates), metrics, types)
 
 
 def _stack(

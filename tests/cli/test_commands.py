@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -113,9 +114,13 @@ def test_rank_and_recommend_print_lists(run, folder) -> None:
     assert "Why " in run("recommend", "--user", "user1", "--explain", "1", "-w", folder)
 
 
-def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:
+def test_models_are_listed_activated_and_rolled_back(run, folder, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RECSYS_LABELS__GRADES", '{"purchase": 5}')
     first = json.loads(run("models", "list", "-w", folder, "--json"))[0]["version"]
-    second = json.loads(run("train", "-w", folder, "--json"))["version"]
+    trained = json.loads(run("train", "-w", folder, "--json"))
+    second, types = trained["version"], trained["types"]
+    click = {"name": "click", "grade": 1.0, "listed": False}
+    assert [{key: found[key] for key in click} for found in types] == [click]
     assert second in run("models", "list", "-w", folder)
     assert json.loads(run("models", "list", "-w", folder, "--json"))[1]["active"]
     assert first in run("models", "rollback", "-w", folder)
@@ -230,7 +235,7 @@ def test_a_first_plugin_is_listed_trained_and_explained(run, folder) -> None:
     assert next(p for p in listed if p["name"] == "popular")["others"] == ["source popular"]
     assert "format movielens" in next(p for p in listed if p["name"] == "films")["others"]
     assert "filter not_acted_on" in run("plugins", "list", "-w", folder)
-    run("train", "-w", folder)
+    assert re.search(r"  click \([\d,]+\) counts as 2\n", run("train", "-w", folder))
     ranked = json.loads(run("rank", "item1", "item2", "--explain", "1", "-w", folder, "--json"))
     features = [part["feature"] for part in ranked["explanations"][0]["contributions"]]
     assert "bargain" in features

@@ -114,12 +114,11 @@ def test_rank_and_recommend_print_lists(run, folder) -> None:
     assert "Why " in run("recommend", "--user", "user1", "--explain", "1", "-w", folder)
 
 
-def test_models_are_listed_activated_and_rolled_back(run, folder, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("RECSYS_LABELS__GRADES", '{"purchase": 5}')
+def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:
     first = json.loads(run("models", "list", "-w", folder, "--json"))[0]["version"]
     trained = json.loads(run("train", "-w", folder, "--json"))
     second, types = trained["version"], trained["types"]
-    click = {"name": "click", "grade": 1.0, "listed": False}
+    click = {"name": "click", "grade": 2.0, "listed": True}
     assert [{key: found[key] for key in click} for found in types] == [click]
     assert second in run("models", "list", "-w", folder)
     assert json.loads(run("models", "list", "-w", folder, "--json"))[1]["active"]

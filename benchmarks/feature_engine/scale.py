@@ -61,7 +61,7 @@ def scale(arguments: argparse.Namespace) -> dict:
     for n_events in arguments.sizes:
         done = subprocess.run(
             [sys.executable, sys.argv[0], "--one-size", str(n_events)],
-            check=True, capture_output=True, text=True,
+            check=True, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         found.append(json.loads(done.stdout.splitlines()[-1]))
         _tell(found[-1])
@@ -81,6 +81,7 @@ def _tell(size: dict) -> None:
 
 
 def one_size(n_events: int) -> dict:
+    Path("build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="build") as temporary:
         folder = Path(temporary)
         (folder / CONFIG_NAME).write_text(CONFIG, encoding="utf-8")

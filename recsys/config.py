@@ -67,6 +67,10 @@ class LabelsConfig(Section):
         "purchase": 5.0,
     }
     other: float = Field(default=1.0, ge=0, description="grade of a type that is not listed")
+    least_value: dict[str, float] = Field(
+        default={},
+        description="by type: with a smaller value, say two stars, nothing good was done: grade 0",
+    )
 
 
 class SplitConfig(Section):

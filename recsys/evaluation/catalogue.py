@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys.config import LabelsConfig
 from recsys.features.actions import EncodedLog
 from recsys.features.slates import Slates
-from recsys.training.labels import LabelledSlates, grade_of
+from recsys.training.labels import Grader, LabelledSlates
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,10 @@ def find_baskets(log: EncodedLog, labels: LabelsConfig, after: int) -> Baskets:
     Returns:
         The baskets.
     """
-    by_type = np.array([grade_of(labels, name) for name in log.types.names], dtype=np.float32)
     actions = log.actions
-    aims = (actions.users >= 0) & (actions.occurred >= after) & (by_type[actions.types] > 0)
-    actions = actions.where(aims)
-    grades = by_type[actions.types]
+    actions = actions.where((actions.users >= 0) & (actions.occurred >= after))
+    grades = Grader(labels, log.types.names)(actions.types, actions.values)
+    actions, grades = actions.where(grades > 0), grades[grades > 0]
     # Highest grade first within an item of a basket, so that the first row is the one to keep.
     order = np.lexsort((-grades, actions.items, actions.users, actions.occurred))
     users, items = actions.users[order], actions.items[order]

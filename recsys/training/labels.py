@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -163,12 +163,13 @@ class ImpressionLabels:
 
     def _take_interactions(self, interactions: pl.DataFrame, rows: Actions) -> None:
         numbers, names = number_texts(interactions["type"])
-        grades = np.array([grade_of(self._labels, name) for name in names], dtype=np.float32)
+        values = interactions["value"].fill_null(float("nan")).to_numpy()
+        grades = Grader(self._labels, names.to_list())(numbers, values)
         done = interactions.select(
             "impression_id", "occurred_at",
             user=pl.Series(rows.users),
             item=pl.Series(rows.items),
-            grade=pl.Series(grades[numbers]),
+            grade=pl.Series(grades),
         )  # fmt: skip
         is_named = pl.col("impression_id") != ""
         self._named.append(done.filter(is_named).select("impression_id", "item", "grade"))
@@ -229,6 +230,33 @@ def grade_of(labels: LabelsConfig, event_type: str) -> float:
         Its grade, `labels.other` for a type that is not listed.
     """
     return labels.grades.get(event_type, labels.other)
+
+
+class Grader:
+    """Grades interactions by their type, and by their value where a type has a least one.
+
+    Args:
+        labels: The rules.
+        names: Types by number.
+    """
+
+    def __init__(self, labels: LabelsConfig, names: Sequence[str]) -> None:
+        self._grades = np.array([grade_of(labels, name) for name in names], dtype=np.float32)
+        self._least = np.array([labels.least_value.get(name, -np.inf) for name in names])
+
+    def __call__(
+        self, types: NDArray[np.integer], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Grade some interactions.
+
+        Args:
+            types: (n,): numbers of types.
+            values: (n,): NaN where an interaction has none, which is not too small.
+
+        Returns:
+            float32 (n,)
+        """
+        return np.where(values < self._least[types], np.float32(0), self._grades[types])
 
 
 def _contexts(texts: pl.Series) -> tuple[Attributes, ...]:

@@ -27,7 +27,7 @@ from recsys.features.actions import EncodedLog
 from recsys.features.naming import first_named
 from recsys.features.slates import Slates
 from recsys.features.spilled import GrowingColumns, let_go
-from recsys.training.labels import LabelledSlates, grade_of
+from recsys.training.labels import Grader, LabelledSlates
 
 #: Rows that are looked at at a time.
 _PIECE: Final = 1_000_000
@@ -63,13 +63,14 @@ def sampled_slates(
     since = first_named(log, "items")
     order = np.argsort(since, kind="stable").astype(np.int32)
     past = _Past(actions.items, order, since[order], split.popular_negatives)
-    by_type = np.array([grade_of(labels, name) for name in log.types.names], dtype=np.float32)
+    grade = Grader(labels, log.types.names)
     users, as_of, items, grades, chances = [], [], [], [], []
     for start, stop in _baskets(actions, split.max_slates).tolist():
         rows = slice(start, stop)
         instant = actions.occurred[start]
         known = since[actions.items[rows]] < instant
-        best = _best_grades(actions.items[rows][known], by_type[actions.types[rows]][known])
+        graded = grade(actions.types[rows], actions.values[rows])
+        best = _best_grades(actions.items[rows][known], graded[known])
         n_drawn = split.negatives * len(best)
         drawn = past.draw(start, instant, n_drawn, rng)
         negatives = [item for item in drawn.tolist() if item not in best]
@@ -96,12 +97,14 @@ class _Done(NamedTuple):
         users: int32 (n,): user rows, none negative.
         items: int32 (n,): item rows.
         occurred: int64 (n,): microseconds.
+        values: float64 (n,): NaN where an event has none.
     """
 
     types: NDArray[np.int16]
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     occurred: NDArray[np.int64]
+    values: NDArray[np.float64]
 
     def let_go(self) -> None:
         """Take what is mapped from files out of this process's memory."""

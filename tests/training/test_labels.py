@@ -7,6 +7,7 @@ import pytest
 
 from recsys.config import Config, LabelsConfig, SplitConfig
 from recsys.errors import TrainingError
+from recsys.evaluation.catalogue import find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.naming import first_named
@@ -41,6 +42,25 @@ def test_the_largest_grade_of_what_was_done_wins() -> None:
         done(4, "c", "wink"),
     )
     assert found.grades.tolist() == [0.0, 5.0, 1.0]
+
+
+def test_few_stars_are_no_positive_where_a_least_value_is_set() -> None:
+    labels = LabelsConfig(least_value={"rating": 4.0})
+    events = [shown(1, "a", "b", "c"), done(3, "c", "rating")]
+    for at, (item, stars) in enumerate({"a": 3.5, "b": 4.0}.items(), start=4):
+        events.append(InteractionEvent(f"r{at}", at, "u", item, "rating", "p", value=stars))
+    snapshot = snapshot_of([VisibleEvent(event, event.occurred_at) for event in events])
+    graded = ImpressionLabels(labels)
+    encode_log(snapshot, watch=[graded])
+    assert graded.labelled().grades.tolist() == [0.0, 1.0, 1.0]
+
+    again = [InteractionEvent(f"s{at}", at, "v", item, "rating", value=1.0 + 3 * (item == "b"))
+             for at, item in ((10, "a"), (11, "b"))]  # fmt: skip
+    alone = encode_log(snapshot_of([VisibleEvent(e, e.occurred_at) for e in events[1:] + again]))
+    aims = find_baskets(alone, labels, 0)
+    assert [alone.items.ids[row] for row in aims.items] == ["c", "b", "b"]
+    found = sampled_slates(alone, labels, SplitConfig(), np.random.default_rng(1))
+    assert [alone.items.ids[row] for row in found.slates.items[found.grades > 0]] == ["b"]
 
 
 def test_an_item_shown_twice_in_a_list_is_one_candidate() -> None:

@@ -107,7 +107,7 @@ def check(
     ] = 10.0,
     max_bytes: Annotated[
         float, typer.Option(help="Online state per key, in bytes.", min=0)
-    ] = 2048.0,
+    ] = 4096.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run the contract on a plugin: random logs, then the workspace's own.

@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.installed
 DEMO := build/demo
 # Where to take torch from instead of pip's own index, for example the index of its CPU wheels.
 TORCH_INDEX ?=
-# Processes that run the tests beside the one that is started; 0: that one runs them.
-PYTEST_WORKERS ?= 0
+# Processes that run the tests; 0: the one that is started runs them itself, one after another.
+PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

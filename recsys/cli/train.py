@@ -60,6 +60,8 @@ def train(
         typer.echo(f"  {name}: {value:.4f}")
     for found in report.types:
         taken = f"{found.name} ({found.n_events:,}) counts as {found.grade:g}"
+        if found.least_value is not None:
+            taken += f" from {found.least_value:g} on, else as 0"
         typer.echo(f"  {taken}{'' if found.listed else ': not listed in [labels.grades]'}")
 
 

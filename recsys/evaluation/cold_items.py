@@ -20,8 +20,9 @@ import polars as pl
 from recsys.bundle.contents import read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
-from recsys.evaluation.report import Evaluation, Progress, Subject, measure_all, silent
+from recsys.evaluation.report import Evaluation, Subject, measure_all
 from recsys.evaluation.requests import requests_after
+from recsys.events.pieces import Progress, tell_nobody
 from recsys.events.snapshot import LogSnapshot
 from recsys.training.dataset import make_dataset
 from recsys.training.train import train
@@ -35,7 +36,7 @@ def evaluate_cold_items(
     snapshot: LogSnapshot,
     baselines: Sequence[str] = (),
     *,
-    progress: Progress = silent,
+    progress: Progress = tell_nobody,
 ) -> Evaluation:
     """Train on a log without a tenth of its items, and measure on all of it.
 

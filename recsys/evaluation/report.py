@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -17,13 +17,13 @@ from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
 from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
+from recsys.events.pieces import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
 from recsys.features.models import ItemVectors
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.workspace import Workspace
 
-Progress: TypeAlias = Callable[[str, int, int], None]
 Candidates: TypeAlias = Literal["shown", "catalogue"]
 
 #: Candidates whose features are held at a time.
@@ -86,18 +86,13 @@ class Subject:
     baselines: Mapping[str, Ranker]
 
 
-def silent(label: str, done: int, total: int) -> None:
-    """Show no progress."""
-    del label, done, total
-
-
 def evaluate(
     workspace: Workspace,
     source: LogSource,
     version: str | None = None,
     baselines: Sequence[str] = (),
     *,
-    progress: Progress = silent,
+    progress: Progress = tell_nobody,
 ) -> Evaluation:
     """Evaluate a bundle on the requests after its validation slice.
 

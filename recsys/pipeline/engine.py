@@ -205,7 +205,7 @@ class Engine:
     def is_far_ahead(self) -> bool:
         """Whether the state holds so much more than the one on disk that a start would notice."""
         n_saved = self._live.n_saved
-        return not n_saved or self._live.n_events - n_saved >= _LONG_TAIL
+        return n_saved is None or self._live.n_events - n_saved >= _LONG_TAIL
 
     def save_state(self) -> None:
         """Write the state to disk, so that the next start reads only what comes after."""

@@ -64,8 +64,8 @@ class LiveState:
         self.state = state
         self._known = known
         self.n_erased = n_erased
-        #: Events of the state on disk that this one goes on from; 0: of none.
-        self.n_saved = 0
+        #: Events of the state on disk; None: there is none that this one went on from or left.
+        self.n_saved: int | None = None
         #: Whether users were forgotten since the state was made of the log, which goes further.
         self._has_forgotten = False
         #: To try bundles on.
@@ -86,6 +86,7 @@ class LiveState:
             extra = {**self._known.arrays(), "acted_on": self._acted_on.rows}
             extra[_N_ERASED] = np.array([self.n_erased])
             save_state(self.state, tuple(self._aggregates.values()), folder, extra)
+            self.n_saved = self.n_events
 
     def warm_up(self) -> None:
         """Take made-up events into a state of nothing, so that what folds events is compiled.

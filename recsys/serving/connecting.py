@@ -111,7 +111,7 @@ class Caller:
         token: str | None,
         allow_insecure: bool,
     ) -> None:
-        if token and tls is None and not allow_insecure and not is_loopback(_host_of(address)):
+        if token and tls is None and not allow_insecure and not _stays_here(address):
             problem = (
                 f"a token for {address} would be sent unencrypted; expected tls=Tls(...), or"
                 " allow_insecure=True where something else encrypts"
@@ -141,5 +141,19 @@ class Caller:
         return self.usual(SWITCH_TIMEOUT_S if timeout_s is None else timeout_s)
 
 
-def _host_of(address: str) -> str:
-    return address.rpartition(":")[0].strip("[]") or address
+def _stays_here(address: str) -> bool:
+    """Say whether a gRPC target is this machine.
+
+    Args:
+        address: `HOST:PORT`, or one of gRPC's schemes: `unix:PATH`, `dns:///HOST:PORT`,
+            `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT`.
+
+    Returns:
+        True where nothing that is sent there leaves it.
+    """
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):
+        address = address.removeprefix(scheme)
+    whole = address.strip("[]")
+    return is_loopback(whole) or is_loopback(address.rpartition(":")[0].strip("[]"))

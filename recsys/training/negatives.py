@@ -225,8 +225,10 @@ class _Past:
         np.add.at(self._counts, self._acted_on[self._n_counted : n_actions], 1)
         self._n_counted = n_actions
         n_popular = self._n_popular(n, n_actions)
-        # A positive that could not have been drawn: as if it had been acted on a little.
-        counts = np.maximum(self._counts[items], _LEAST_ACTIONS)
+        counts = self._counts[items].astype(np.float64)
+        if n_popular == n:
+            # A positive that could not have been drawn: as if it had been acted on a little.
+            counts = np.maximum(counts, _LEAST_ACTIONS)
         by_count = np.minimum(counts / max(n_actions, 1), _MOST_OFTEN)
         evenly = min(1.0 / self._n_known(instant), _MOST_OFTEN)
         log_missed = n_popular * np.log1p(-by_count) + (n - n_popular) * np.log1p(-evenly)

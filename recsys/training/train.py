@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recsys.bundle.contents import Contents, SplitTimes, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
 from recsys.bundle.store import BundleStore, OpenBundle
-from recsys.config import Config
+from recsys.config import Config, LabelsConfig
 from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
 from recsys.features.store import ColumnStore
@@ -41,12 +41,14 @@ class GradedType:
         n_events: How many interactions of it the log has.
         grade: Graded relevance of a candidate with which it was done; 0: no reason to rank it up.
         listed: Whether `[labels.grades]` names it.
+        least_value: With a smaller value the grade is 0; None: values do not matter.
     """
 
     name: str
     n_events: int
     grade: float
     listed: bool
+    least_value: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +168,17 @@ def _train(
     version = BundleStore(workspace.bundles).publish(write)
     write_scores(workspace, version, seen, stack)
     names = capabilities.plan.names
-    types = tuple(
-        GradedType(name, n, grade_of(config.labels, name), name in config.labels.grades)
-        for name, n in dataset.profile.event_types.items()
-    )
+    types = _graded(config.labels, dataset.profile.event_types)
     return TrainReport(version, len(names), len(dataset.labelled.slates), metrics, types)
+
+
+def _graded(labels: LabelsConfig, n_events: dict[str, int]) -> tuple[GradedType, ...]:
+    return tuple(
+        GradedType(
+            name, n, grade_of(labels, name), name in labels.grades, labels.least_value.get(name)
+        )
+        for name, n in n_events.items()
+    )
 
 
 def _stack(

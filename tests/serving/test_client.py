@@ -179,11 +179,22 @@ def test_a_token_is_not_sent_where_it_can_be_read_on_the_way(client):
 
 
 def test_a_token_goes_to_this_machine_over_tls_and_where_that_is_allowed():
-    for address in ("127.0.0.1:1", "[::1]:1", "localhost:1"):
+    here = (
+        "127.0.0.1:1",
+        "[::1]:1",
+        "localhost:1",
+        "unix:/run/x",
+        "ipv4:127.0.0.1:1",
+        "dns:///localhost:1",
+    )
+    for address in here:
         Client(address, token="secret").close()
     Client("ranker.internal:1", token="secret", tls=Tls()).close()
     Client("ranker.internal:1", token="secret", allow_insecure=True).close()
     Client("ranker.internal:1").close()
+    for address in ("dns:///ranker.internal:1", "ipv4:10.0.0.1:1", "dns://127.0.0.1/ranker:1"):
+        with pytest.raises(ValueError, match="unencrypted"):
+            Client(address, token="secret")
 
 
 def test_a_call_has_its_own_deadline_where_one_is_given():

@@ -11,7 +11,7 @@ from recsys.evaluation.catalogue import find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.naming import first_named
-from recsys.schema import ImpressionEvent, InteractionEvent, VisibleEvent
+from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
 from recsys.training.labels import ATTRIBUTION_US, ImpressionLabels
@@ -134,10 +134,11 @@ def test_negatives_follow_popularity_as_far_as_they_are_told(popular, low, high)
 def test_log_q_is_how_often_an_item_is_drawn(popular) -> None:
     before = [done(at, "abbb"[at % 4], "purchase") for at in range(1, 101)]
     events = [*before, done(101, "c", "purchase"), done(102, "d", "purchase")]
-    last = done(103, "d", "purchase")
-    log = encode_log(snapshot_of([VisibleEvent(e, e.occurred_at) for e in [*events, last]]))
+    events += [ItemEvent("i", 1, "e", {}), done(103, "d", "purchase")]
+    log = encode_log(snapshot_of([VisibleEvent(e, e.occurred_at) for e in events]))
     split = SplitConfig(negatives=2, popular_negatives=popular)
-    drawn, expected = dict.fromkeys("abc", 0), dict.fromkeys("abc", 0.0)
+    # Nothing was ever done with e.
+    drawn, expected = dict.fromkeys("abce", 0), dict.fromkeys("abce", 0.0)
     for seed in range(2_000):
         found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(seed))
         of_last = found.slates.spread(found.slates.as_of) == 103
@@ -146,7 +147,7 @@ def test_log_q_is_how_often_an_item_is_drawn(popular) -> None:
             if name != "d":
                 drawn[name] += 1
                 expected[name] = float(np.exp(log_q))
-    for name in "abc":
+    for name in "abce":
         assert drawn[name] / 2_000 == pytest.approx(expected[name], abs=0.04), name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from recsys.events.progress import Progress
 from recsys.pipeline.engine import Engine
 from recsys.pipeline.requests import RankedList, RecommendQuery
 
@@ -43,7 +44,7 @@ def score_users(
     user_ids: Sequence[str],
     top_k: int,
     as_of: int,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> BatchReport:
     """Recommend to every user and write the lists.
 

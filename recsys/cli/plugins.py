@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+from recsys.testing.limits import Limits
 
 if TYPE_CHECKING:
     from recsys.evaluation.worth import Worth
-    from recsys.testing.costs import Limits
     from recsys.testing.examine import Examiner
     from recsys.workspace import Workspace
 
+_LIMITS: Final = Limits()
 cli = typer.Typer(help="List plugins, write new ones, check them.", no_args_is_help=True)
 
 
@@ -104,10 +105,10 @@ def check(
     workspace: WorkspaceOption = Path(),
     max_ms: Annotated[
         float, typer.Option(help="CPU time for 500 candidates, in milliseconds.", min=0)
-    ] = 10.0,
+    ] = _LIMITS.latency_ms,
     max_bytes: Annotated[
         float, typer.Option(help="Online state per key, in bytes.", min=0)
-    ] = 4096.0,
+    ] = _LIMITS.bytes_per_key,
     as_json: JsonOption = False,
 ) -> None:
     """Run the contract on a plugin: random logs, then the workspace's own.
@@ -115,7 +116,6 @@ def check(
     Exit status 1 where any part of it is broken.
     """
     from recsys.cli.output import print_json, print_table
-    from recsys.testing.costs import Limits
 
     examiner = _examiner(open_folder(workspace), name, Limits(max_ms, max_bytes))
     findings = examiner.findings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -11,6 +11,7 @@ from recsys.bundle.contents import Scorer
 from recsys.config import Config
 from recsys.errors import TrainingError
 from recsys.evaluation.requests import first_test_list
+from recsys.events.progress import Progress
 from recsys.features.plan import FeaturePlan
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset
@@ -44,7 +45,7 @@ def train_baselines(
     dataset: Dataset,
     config: Config,
     *,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Mapping[str, Ranker]:
     """Train baselines as the bundle's ranker was: same requests, same settings, same seed.
 

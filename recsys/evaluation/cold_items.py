@@ -22,7 +22,7 @@ from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
 from recsys.evaluation.report import Evaluation, Subject, measure_all
 from recsys.evaluation.requests import requests_after
-from recsys.events.pieces import Progress, tell_nobody
+from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSnapshot
 from recsys.training.dataset import make_dataset
 from recsys.training.train import train

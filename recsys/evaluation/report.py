@@ -17,9 +17,9 @@ from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, segment_rows
 from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
-from recsys.events.pieces import Progress, tell_nobody
+from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
-from recsys.features.models import ItemVectors
+from recsys.features.models import ItemVectors, reads_text
 from recsys.ranking.ranker import Ranker
 from recsys.training.dataset import Dataset, make_dataset
 from recsys.workspace import Workspace
@@ -171,7 +171,7 @@ def n_with_text(scorer: Scorer) -> int:
     Returns:
         Those of the model that reads most; 0 without such a model.
     """
-    names = [n for n, model in scorer.plan.models.items() if getattr(model, "of_text", False)]
+    names = [n for n, model in scorer.plan.models.items() if reads_text(model)]
     fitted = [scorer.contents.models[name] for name in names]
     found = [m.item_vectors().any(axis=1).sum() for m in fitted if isinstance(m, ItemVectors)]
     return int(max(found, default=0))

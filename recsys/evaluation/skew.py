@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.events.pieces import Progress, tell_nobody
+from recsys.events.progress import Progress, tell_nobody
 from recsys.events.replay import visible_events
 from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.actions import EncodedLog, encode_log

@@ -11,9 +11,8 @@ own, because every tree draws from the columns; several rounds with other seeds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from recsys.bundle.store import BundleStore
 from recsys.config import Config
 from recsys.errors import TrainingError
 from recsys.evaluation.tables import Measured
+from recsys.events.progress import Progress
 from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
 from recsys.plugins.registry import load_capabilities
@@ -35,8 +35,6 @@ from recsys.training.reuse import Requests, read_reused, reuse_models
 from recsys.training.split import TimeSplit, split_by_time
 from recsys.training.train import ranker_rows
 from recsys.workspace import Workspace
-
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 WITH = "with"
 WITHOUT = "without"

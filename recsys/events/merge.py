@@ -18,6 +18,7 @@ from typing import Final
 from recsys.config import LogConfig
 from recsys.events.following import FOLLOWERS, KEPT_S
 from recsys.events.frames import KINDS, FrameBuilder, Kind
+from recsys.events.snapshot import WAIT_S
 from recsys.events.spool import (
     FOLDED_SUFFIX,
     OPENING_SUFFIX,
@@ -30,7 +31,6 @@ from recsys.events.warehouse import Warehouse, open_warehouse
 from recsys.schema import VisibleEvent
 
 _BATCH_EVENTS: Final = 50_000
-_WAIT_S: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class MergeReport:
     files_kept: int = 0
 
 
-def merge_spool(config: LogConfig, *, wait_s: float = _WAIT_S) -> MergeReport:
+def merge_spool(config: LogConfig, *, wait_s: float = WAIT_S) -> MergeReport:
     """Fold all events of the spool into the tables.
 
     Args:

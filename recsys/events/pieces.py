@@ -7,37 +7,29 @@ piece is read by a filter on `visible_at`, which skips the blocks of a file in w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from recsys.config import LogConfig
 from recsys.events.erasure import Eraser, pending_erasures
 from recsys.events.frames import KINDS, SCHEMAS, Kind, event_frames
-from recsys.events.snapshot import LogSnapshot, as_snapshot, first_visible
+from recsys.events.progress import Progress, tell_nobody
+from recsys.events.snapshot import WAIT_S, LogSnapshot, as_snapshot, first_visible
 from recsys.events.spool import read_spool, spool_folder
 from recsys.events.warehouse import Warehouse, columns_of, open_warehouse
 
 #: Events of a piece, shown items included; more only where one microsecond has more.
 PIECE_EVENTS: Final = 1_000_000
-_WAIT_S: Final = 30.0
 #: DuckDB keeps what it has read until its limit is reached. What is read once is not asked for
 #: again, so it gets no more than a scan and the search for known ids need.
 _MEMORY: Final = "256MiB"
 #: Spans of time that are counted at once.
 _SPANS: Final = 4096
 _WEIGHTS: Final[dict[Kind, str]] = {"impressions": "1 + len(item_ids)"}
-
-
-#: Is told (what, how much is done, of how much).
-Progress: TypeAlias = Callable[[str, int, int], None]
-
-
-def tell_nobody(what: str, done: int, total: int) -> None:
-    """Take no notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class StoredLog:
 
     config: LogConfig
     n_events: int = PIECE_EVENTS
-    wait_s: float = _WAIT_S
+    wait_s: float = WAIT_S
     progress: Progress = tell_nobody
 
     @property

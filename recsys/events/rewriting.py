@@ -22,7 +22,7 @@ from recsys.events.erasure import Eraser, Erasure, ErasureFile, erasure_files
 from recsys.events.frames import KINDS, Kind, event_frames
 from recsys.events.merge import is_written, merge_spool
 from recsys.events.replay import visible_events
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import WAIT_S, LogSnapshot
 from recsys.events.spool import (
     FOLDED_SUFFIX,
     read_spool_files,
@@ -33,7 +33,6 @@ from recsys.events.spool import (
 )
 from recsys.events.warehouse import Warehouse, open_warehouse
 
-_WAIT_S: Final = 30.0
 #: Servers look twenty times a second.
 _SERVERS_S: Final = 5.0
 _BATCH_ROWS: Final = 500_000
@@ -59,7 +58,7 @@ def carry_out_erasures(
     config: LogConfig,
     *,
     also: Callable[[], object] = lambda: None,
-    wait_s: float = _WAIT_S,
+    wait_s: float = WAIT_S,
     servers_s: float = _SERVERS_S,
 ) -> ErasureReport:
     """Carry out all erasures that were asked for.

@@ -19,9 +19,10 @@ from recsys.schema import VisibleEvent
 if TYPE_CHECKING:
     from recsys.events.warehouse import CarriedOut
 
-_WAIT_S: Final = 30.0
 #: Events of each table that stand for what lately happened.
 N_LATEST: Final = 320
+#: How long readers and writers usually wait for a process that holds the tables, seconds.
+WAIT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def snapshot_of(events: Iterable[VisibleEvent]) -> LogSnapshot:
     return as_snapshot({kind: first_visible(frame) for kind, frame in frames.items()})
 
 
-def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
+def read_snapshot(config: LogConfig, *, wait_s: float = WAIT_S) -> LogSnapshot:
     """Copy tables and spool, and let go of them.
 
     Args:
@@ -121,7 +122,7 @@ def read_snapshot(config: LogConfig, *, wait_s: float = _WAIT_S) -> LogSnapshot:
     return as_snapshot(whole, erasures, before)
 
 
-def read_newer(config: LogConfig, after_us: int, *, wait_s: float = _WAIT_S) -> LogSnapshot:
+def read_newer(config: LogConfig, after_us: int, *, wait_s: float = WAIT_S) -> LogSnapshot:
     """Copy from the tables what became visible after an instant; the spool is left out.
 
     Args:
@@ -160,7 +161,7 @@ class LogTail:
     latest: LogSnapshot
 
 
-def read_tail(config: LogConfig, since_us: int, *, wait_s: float = _WAIT_S) -> LogTail:
+def read_tail(config: LogConfig, since_us: int, *, wait_s: float = WAIT_S) -> LogTail:
     """Read the end of a log whose beginning is known already.
 
     Args:

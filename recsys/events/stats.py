@@ -6,20 +6,17 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import polars as pl
 
 from recsys.config import LogConfig
 from recsys.events.erasure import pending_erasures
 from recsys.events.frames import KINDS, Kind, decode_attributes
-from recsys.events.snapshot import LogSnapshot, read_snapshot
+from recsys.events.snapshot import WAIT_S, LogSnapshot, read_snapshot
 from recsys.events.spool import spool_files, spool_folder
 from recsys.events.warehouse import open_warehouse
 from recsys.schema import Attributes
-
-#: How long to wait for a process that writes the tables, seconds.
-_WAIT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ def sample_of_items(config: LogConfig, n: int) -> list[Attributes]:
     Raises:
         LogError: The log cannot be opened, or is damaged.
     """
-    with open_warehouse(config, read_only=True, wait_s=_WAIT_S) as warehouse:
+    with open_warehouse(config, read_only=True, wait_s=WAIT_S) as warehouse:
         sql = f"SELECT attributes FROM items USING SAMPLE reservoir({n:d} ROWS) REPEATABLE (17)"
         return [decode_attributes(text) for text in warehouse.query(sql)["attributes"]]
 

@@ -144,6 +144,15 @@ class FeatureModel(Protocol):
         ...
 
 
+def reads_text(model: FeatureModel) -> bool:
+    """Say whether a model reads items as text.
+
+    Returns:
+        Its attribute `of_text`; False without one.
+    """
+    return bool(getattr(model, "of_text", False))
+
+
 @runtime_checkable
 class ItemVectors(Protocol):
     """A fitted model that knows items as vectors; candidate sources look for one."""

@@ -17,7 +17,7 @@ from recsys.errors import PluginError, told
 from recsys.features.frame import AS_OF, ITEM_ID, USER_ID, Frame
 from recsys.features.keys import parse_key
 from recsys.features.matrix import Layout, compute_matrix, make_layout
-from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch
+from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatch, reads_text
 from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
@@ -92,7 +92,7 @@ class FeaturePlan:
         Returns:
             The smaller plan; other feature models stay.
         """
-        return self._without({n: m for n, m in self.models.items() if getattr(m, "of_text", False)})
+        return self._without({n: m for n, m in self.models.items() if reads_text(m)})
 
     def _without(self, models: Mapping[str, FeatureModel]) -> FeaturePlan:
         columns = {column for model in models.values() for column in model.columns}

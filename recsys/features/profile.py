@@ -17,6 +17,7 @@ import polars as pl
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot
 from recsys.features.entities import Entities
+from recsys.features.spilled import let_go
 from recsys.schema import MICROSECONDS, Attributes, AttributeValue
 
 #: Distinct values of one attribute that are counted.
@@ -180,11 +181,12 @@ def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
 
 
 def _span_s(log: EncodedLog) -> float:
-    ends = [(part.occurred.min(), part.occurred.max()) for part in log.actions.pieces()]
-    if not ends:
+    occurred = log.actions.occurred
+    if not len(occurred):
         return 0.0
-    firsts, lasts = zip(*ends, strict=True)
-    return float(max(lasts) - min(firsts)) / MICROSECONDS
+    span_us = int(occurred.max()) - int(occurred.min())
+    let_go(occurred)
+    return span_us / MICROSECONDS
 
 
 def _all_attributes(entities: Entities) -> Iterable[Attributes]:

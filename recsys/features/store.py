@@ -10,7 +10,7 @@ the memory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from recsys.events.progress import Progress
 from recsys.features.actions import EncodedLog
 from recsys.features.plan import FeaturePlan
 from recsys.features.reading import StateReader
@@ -32,8 +33,6 @@ FORMAT: Final = 2
 _CHUNK_CANDIDATES: Final = 1_000_000
 #: Sets of columns that are kept: of the present log and requests, and of the ones before.
 _KEPT: Final = 2
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

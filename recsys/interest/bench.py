@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.config import InterestConfig
+from recsys.events.progress import Progress
 from recsys.features.models import ItemSource
 from recsys.interest.activations import (
     Activations,
@@ -38,8 +39,6 @@ KEPT_SIZE = 256
 #: Directions are found in a sample of this size: more show no other ones.
 _SPECTRUM_SAMPLE = 5_000
 _TEXTS_PER_PASS = 4_096
-
-Progress = Callable[[str, int, int], None]
 Vectors = NDArray[np.float32]
 
 

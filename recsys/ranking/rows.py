@@ -64,21 +64,13 @@ class RankingRows:
             The impressions before it, and the others.
         """
         row = int(self.group_sizes[:group].sum())
-        older = RankingRows(
-            self.matrix[:row],
-            self.grades[:row],
-            self.group_sizes[:group],
-            self.feature_names,
-            None if self.log_q is None else self.log_q[:row],
-        )
-        newer = RankingRows(
-            self.matrix[row:],
-            self.grades[row:],
-            self.group_sizes[group:],
-            self.feature_names,
-            None if self.log_q is None else self.log_q[row:],
-        )
-        return older, newer
+        older = self._part(slice(row), slice(group))
+        return older, self._part(slice(row, None), slice(group, None))
+
+    def _part(self, rows: slice, groups: slice) -> RankingRows:
+        log_q = None if self.log_q is None else self.log_q[rows]
+        sizes = self.group_sizes[groups]
+        return RankingRows(self.matrix[rows], self.grades[rows], sizes, self.feature_names, log_q)
 
     def only(self, names: tuple[str, ...]) -> RankingRows:
         """Keep some of the columns.

@@ -17,8 +17,8 @@ from recsys.events.snapshot import LogSnapshot, snapshot_of
 from recsys.features.plan import FeaturePlan
 from recsys.plugins.loader import LoadedPlugin
 from recsys.schema import VisibleEvent
-from recsys.testing.costs import Limits
 from recsys.testing.examine import Examiner, Finding
+from recsys.testing.limits import Limits
 from recsys.testing.parts import ContractBrokenError
 from recsys.testing.subject import make_subject
 from recsys.testing.worlds import topic_world

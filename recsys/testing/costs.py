@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from recsys.features.actions import encode_log
 from recsys.features.online import OnlineState
+from recsys.testing.limits import Limits
 from recsys.testing.parts import broken
 from recsys.testing.subject import Subject
 
@@ -17,21 +17,6 @@ N_CANDIDATES: Final = 500
 _ROUNDS: Final = 40
 #: A state has room for some keys before there are any: fewer keys say nothing about one.
 _FEWEST_KEYS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one plugin may cost.
-
-    Args:
-        latency_ms: CPU time to compute its columns for 500 candidates, median of requests.
-        bytes_per_key: State per user, item, pair or whatever its aggregates are kept for, all
-            aggregates with that key together. The text model takes 2.1 KB of a user who was shown
-            96 items: the last of them, and the last 48 acted on.
-    """
-
-    latency_ms: float = 10.0
-    bytes_per_key: float = 4096.0
 
 
 def latency_ms(subject: Subject, rng: np.random.Generator) -> float:

@@ -16,7 +16,8 @@ from recsys.features.profile import LogProfile
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.watchdog import OUT_OF_TIME, run_within
 from recsys.testing import parts
-from recsys.testing.costs import Limits, check_latency, check_state
+from recsys.testing.costs import check_latency, check_state
+from recsys.testing.limits import Limits
 from recsys.testing.proposals import proposals
 from recsys.testing.random_log import USUAL_LOG, random_log
 from recsys.testing.subject import Subject, make_subject

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from recsys.events.progress import Progress
 from recsys.events.snapshot import LogSource
 from recsys.features.store import Backfill, ColumnStore
 from recsys.plugins.registry import load_capabilities
 from recsys.training.dataset import make_dataset
 from recsys.training.split import split_by_time
-from recsys.training.stacking import Progress
 from recsys.workspace import Workspace
 
 

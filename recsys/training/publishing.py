@@ -5,9 +5,9 @@ from __future__ import annotations
 from recsys.bundle.store import BundleStore
 from recsys.events.merge import merge_spool
 from recsys.events.pieces import StoredLog
+from recsys.events.progress import Progress
 from recsys.interest.sharing import join, part, rank
 from recsys.training.runs import remove_unfinished
-from recsys.training.stacking import Progress
 from recsys.training.train import TrainReport, assist, train
 from recsys.workspace import Workspace
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from recsys.config import Config
 from recsys.features.entities import UNKNOWN
 from recsys.features.keys import parse_key
-from recsys.features.models import Histories
+from recsys.features.models import Histories, reads_text
 from recsys.features.plan import FeaturePlan
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
@@ -62,7 +62,7 @@ def rehearse(
     forgetful = {
         column
         for model in plan.models.values()
-        if not getattr(model, "of_text", False)
+        if not reads_text(model)
         for column in model.columns
     }
     names = _changing(plan, forgetful)

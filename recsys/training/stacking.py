@@ -9,7 +9,7 @@ both goes into the bundle, and would score whatever comes after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config import LabelsConfig
+from recsys.events.progress import Progress
 from recsys.features.models import FeatureModel, FittedFeatureModel, FitView
 from recsys.features.offline import OfflineReader
 from recsys.features.plan import FeaturePlan
 from recsys.schema import IMPRESSION
 from recsys.training.labels import LabelledSlates, grade_of
 from recsys.training.split import TimeSplit
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from recsys.bundle.contents import Contents, SplitTimes, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
 from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.config import Config, LabelsConfig
+from recsys.events.progress import Progress
 from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
 from recsys.features.store import ColumnStore
@@ -28,7 +29,7 @@ from recsys.training.rehearsal import rehearse
 from recsys.training.reuse import Requests, Reused, read_reused, reuse_models, write_scores
 from recsys.training.runs import open_run
 from recsys.training.split import TimeSplit, split_by_time
-from recsys.training.stacking import Progress, Stack, Stacking
+from recsys.training.stacking import Stack, Stacking
 from recsys.workspace import Workspace
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.config import InterestConfig, TuningConfig
 from recsys.errors import TrainingError
+from recsys.events.progress import Progress
 from recsys.events.snapshot import LogSource
 from recsys.features.models import FittedFeatureModel
 from recsys.features.reading import StateReader
@@ -30,7 +31,7 @@ from recsys.ranking.metrics import measure
 from recsys.schema import IMPRESSION
 from recsys.training.dataset import make_dataset
 from recsys.training.split import split_by_time
-from recsys.training.stacking import Progress, Stacking
+from recsys.training.stacking import Stacking
 from recsys.workspace import Workspace
 
 STUDY: Final = "interest"

@@ -25,7 +25,7 @@ from recsys.features.vocabulary import (
 )
 from recsys.hookspecs import hookimpl
 from recsys.testing.contracts import PluginContract, check_plugin
-from recsys.testing.costs import Limits
+from recsys.testing.limits import Limits
 from recsys.testing.random_log import random_log
 
 HOUR, DAY = 3_600.0, 86_400.0

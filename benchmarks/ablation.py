@@ -117,7 +117,7 @@ def _encoding_of(trial: Trial) -> str:
     attributes = "" if trial.change.attributes is None else "short" if short else trial.name
     whole = config.tuning.mode not in {"frozen", "layers"}
     layers = 0 if config.tuning.mode == "frozen" else 99 if whole else config.tuned_layers
-    named = (attributes, layers, config.max_tokens, config.pooling, config.encoder)
+    named = (attributes, layers, config.max_tokens, config.pooling, config.encoder, config.words)
     return repr(named)
 
 

@@ -173,6 +173,10 @@ class InterestConfig(Section):
         default=(), description="item attributes that become text, in order; empty: found by itself"
     )
     max_tokens: int = Field(default=64, ge=8, le=512)
+    words: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="reading texts by their words as well; auto: where the encoder knows few",
+    )
     history: int = Field(default=48, ge=1, le=200)
     tuned_layers: int = Field(
         default=1, ge=0, description="last encoder layers that are fine-tuned in mode layers"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ablate.scripts import cyrillic, half_strange, han, written
 from ablate.world import (
     NO_CHANGE,
     Change,
@@ -154,6 +155,16 @@ def _of_the_modes() -> list[Trial]:
     ]
 
 
+def _of_the_words() -> list[Trial]:
+    frozen = {"mode": "frozen"}
+    found = [Trial("words read as well", FROZEN, {"words": "always"}, frozen)]
+    for name, write in (("Han", han), ("Cyrillic", cyrillic), ("half strange", half_strange)):
+        change, alone = Change(attributes=written(write)), f"{name}, encoder alone"
+        found.append(Trial(alone, FROZEN, {"words": "never"}, frozen, change))
+        found.append(Trial(f"{name}, words read as well", alone, {"words": "auto"}, frozen, change))
+    return found
+
+
 def all_trials() -> dict[str, Trial]:
     """List the trials, the cheap ones first.
 
@@ -165,5 +176,5 @@ def all_trials() -> dict[str, Trial]:
         Trial(TUNED, FROZEN),
         Trial(SHORT, FROZEN, {"epochs": 1}, {"mode": "frozen"}, Change(attributes=chosen(_SHORT))),
     ]
-    found = [*bases, *_of_the_towers(), *_of_the_encoder(), *_of_the_modes()]
+    found = [*bases, *_of_the_towers(), *_of_the_words(), *_of_the_encoder(), *_of_the_modes()]
     return {trial.name: trial for trial in found}

@@ -29,8 +29,8 @@ from recsys.features.profile import AttributeProfile, LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 from recsys.hookspecs import hookimpl
 from recsys.retrieval.bm25 import Corpus, TermTable, describe
-from recsys.retrieval.terms import check_language, terms_of
 from recsys.schema import AttributeValue
+from recsys.terms import check_language, terms_of
 
 _NAMES = ("query", "search", "search_query", "keywords", "q")
 _FIRST_FIELDS = ("title", "name", "headline")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.interest.encoder import TextEncoder
 from recsys.interest.sharing import n_processes, put_together, share_of
+from recsys.interest.words import WordReader
 
 #: Beyond this, activations are computed again each time they are needed.
 MEMORY_BYTES: Final = 1 << 30
@@ -30,6 +31,7 @@ class Activations:
         progress: Called with (texts done, texts in all).
         memory_bytes: Most memory that hidden states may take.
         limits: int64 (n_texts,): most tokens of each text.
+        words: float32 (n_texts, k): what is put beside what the encoder says; None: nothing.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Activations:
         *,
         memory_bytes: int = MEMORY_BYTES,
         limits: NDArray[np.int64] | None = None,
+        words: NDArray[np.float32] | None = None,
     ) -> None:
         self._encoder = encoder
+        self._words = np.zeros((len(texts), 0), dtype=np.float32) if words is None else words
         self._tokens = encoder.tokenize(texts, limits) if texts else []
         self.lengths = np.array([len(t) for t in self._tokens], dtype=np.int64)
         capacity = memory_bytes // (2 * encoder.size)
@@ -106,15 +110,30 @@ class Activations:
         """Run an upper half over all texts.
 
         Returns:
-            (n_texts, size), unit length.
+            (n_texts, size + k): what the encoder says, of unit length, and words beside it.
         """
-        vectors = np.zeros((len(self), self._encoder.size), dtype=np.float32)
+        size = self._encoder.size
+        vectors = np.zeros((len(self), size + self._words.shape[1]), dtype=np.float32)
         with torch.no_grad():
             stack = self._encoder.stack(layers)
             for rows in share_of(self.buckets(np.arange(len(self)))):
-                vectors[rows] = self._encoder.upper(*self.hidden(rows), stack).cpu().numpy()
+                vectors[rows, :size] = self._encoder.upper(*self.hidden(rows), stack).cpu().numpy()
         put_together(torch.from_numpy(vectors))
+        vectors[:, size:] = self._words
         return vectors
+
+    def beside(self, vectors: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Put words beside what the encoder says of some texts.
+
+        Args:
+            vectors: (n, size)
+            rows: int64 (n,)
+
+        Returns:
+            (n, size + k)
+        """
+        words = torch.as_tensor(self._words[rows], device=vectors.device)
+        return torch.cat([vectors, words], dim=1)
 
     def _places(self, rows: NDArray[np.int64]) -> torch.Tensor:
         lengths = self.lengths[rows]
@@ -124,17 +143,27 @@ class Activations:
 
 
 def encode_both(
-    encoder: TextEncoder, texts: Sequence[tuple[str, ...]]
+    encoder: TextEncoder, words: WordReader | None, texts: Sequence[tuple[str, ...]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Encode texts in parts with both upper halves; the lower one runs once.
 
+    Args:
+        encoder: With its tuned half.
+        words: Reads them as well; None: the encoder alone.
+        texts: All of as many parts.
+
     Returns:
-        As pretrained and as tuned, each (n, n_parts, encoder_size): unit length, or zero where a
-        part has no words.
+        As pretrained and as tuned, each (n, n_parts, part_size); zero where a part has no words.
     """
     rows, strings = distinct_parts(texts)
     limits = part_limits(rows, encoder.part_tokens)
-    activations = Activations(encoder, strings, lambda _done, _total: None, limits=limits)
+    activations = Activations(
+        encoder,
+        strings,
+        lambda _done, _total: None,
+        limits=limits,
+        words=None if words is None else words.read(strings),
+    )
     pretrained = activations.encode(encoder.pretrained)
     tuned = activations.encode(encoder.tuned)
     return with_nothing(pretrained)[rows], with_nothing(tuned)[rows]

@@ -22,7 +22,9 @@ from recsys.interest.stored import StoredEncoder
 from recsys.interest.stored_vectors import Head, NumberTraits, TextTable
 from recsys.interest.text import HASH_BYTES
 
-FORMAT: Final = 2
+#: 3: texts may be read by their words as well.
+FORMAT: Final = 3
+_READABLE: Final = (2, FORMAT)
 ARRAYS: Final = "interest.safetensors"
 FACTS: Final = "interest.json"
 
@@ -68,7 +70,7 @@ def load(config: InterestConfig, folder: Path) -> Parts:
         BundleError: A file is missing, or of a newer format.
     """
     facts, arrays = _read(folder)
-    if facts.get("format") != FORMAT:
+    if facts.get("format") not in _READABLE:
         raise BundleError(folder / FACTS, f"format {facts.get('format')}", f"format {FORMAT}")
     hashes = {row.tobytes(): number for number, row in enumerate(arrays["hashes"])}
     scale = NumberScale(tuple(facts["numbers"]), arrays["levels"])

@@ -146,7 +146,7 @@ def tune_encoder(
         activations: Of all distinct parts of texts.
 
     Returns:
-        Vectors of all distinct parts from the tuned encoder: (n, encoder_size).
+        Vectors of all distinct parts from the tuned encoder: (n, part_size).
     """
     tuning = fit.config.tuning
     fresh = Fresh(encoder, activations, tuning.token_dropout)

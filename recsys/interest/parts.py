@@ -24,7 +24,7 @@ class TextVectors(Protocol):
     """Turns texts into vectors both ways."""
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
-        """Encode texts: as pretrained and as tuned, each (n, n_parts, encoder_size).
+        """Encode texts: as pretrained and as tuned, each (n, n_parts, part_size).
 
         A part is of unit length, or zero where it has no words.
         """
@@ -40,8 +40,8 @@ class Projection:
     """How encoder vectors become what is stored of a text.
 
     Args:
-        centre: (n_parts, encoder_size): means of the catalogue, taken off every part that is there.
-        directions: (k, n_parts * encoder_size): main directions of the catalogue, strongest first.
+        centre: (n_parts, part_size): means of the catalogue, taken off every part that is there.
+        directions: (k, n_parts * part_size): main directions of the catalogue, strongest first.
         project: (size, k), `value` (2, size), `appeal` (k,), `taste` (n_traits, k): of the towers;
             None before the first fit.
         value: See `project`.
@@ -60,8 +60,8 @@ class Projection:
         """Project texts.
 
         Args:
-            pretrained: (n, n_parts, encoder_size)
-            tuned: (n, n_parts, encoder_size)
+            pretrained: (n, n_parts, part_size)
+            tuned: (n, n_parts, part_size)
 
         Returns:
             What is stored of them.
@@ -153,11 +153,11 @@ def flat(vectors: Vectors, centre: Vectors) -> Vectors:
     """Put the parts of texts side by side.
 
     Args:
-        vectors: (n, n_parts, encoder_size); a part without words is zero.
-        centre: (n_parts, encoder_size)
+        vectors: (n, n_parts, part_size); a part without words is zero.
+        centre: (n_parts, part_size)
 
     Returns:
-        (n, n_parts * encoder_size): centred, missing parts zero, about unit length.
+        (n, n_parts * part_size): centred, missing parts zero, about unit length.
     """
     there = (vectors != 0.0).any(axis=2, keepdims=True)
     centred = (vectors - centre) * there / np.sqrt(vectors.shape[1])

@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from recsys.interest.encoder import TextEncoder
+    from recsys.interest.words import WordReader
 
 ENCODER: Final = "encoder"
 PRETRAINED: Final = "pretrained_layers.safetensors"
 ADAPTERS: Final = "adapters.safetensors"
 POOLING: Final = "pooling.safetensors"
+WORDS: Final = "words.safetensors"
 
 
-def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
-    """Write the tuned encoder in the layout of sentence-transformers, and what tuning replaced.
+def save_encoder(encoder: TextEncoder, words: WordReader | None, folder: Path) -> dict[str, Any]:
+    """Write the tuned encoder in the layout of sentence-transformers, and what is beside it.
 
     Returns:
         Facts that `StoredEncoder` needs.
@@ -41,6 +43,8 @@ def save_encoder(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
         save_file({k: v.contiguous() for k, v in adapters.items()}, folder / ADAPTERS)
     if encoder.attention is not None:
         save_file(encoder.attention.state_dict(), folder / POOLING)
+    if words is not None:
+        words.save(folder / WORDS)
     return {
         "tuned_layers": len(encoder.tuned),
         "max_tokens": encoder.max_tokens,
@@ -69,7 +73,7 @@ class StoredEncoder:
         self._folder = folder
         self._facts = facts
         self._device = device
-        self._encoder: TextEncoder | None = None
+        self._readers: tuple[TextEncoder, WordReader | None] | None = None
         self._loading = threading.Lock()
         if device == "cuda":
             from recsys.interest.encoder import choose_device
@@ -79,7 +83,7 @@ class StoredEncoder:
     @property
     def loaded(self) -> bool:
         """Whether a text needed the encoder so far."""
-        return self._encoder is not None
+        return self._readers is not None
 
     def encode(
         self, texts: Sequence[tuple[str, ...]]
@@ -87,11 +91,11 @@ class StoredEncoder:
         """Encode texts, each in its parts.
 
         Returns:
-            As pretrained and as tuned, each (n, n_parts, encoder_size).
+            As pretrained and as tuned, each (n, n_parts, part_size).
         """
         from recsys.interest.activations import encode_both
 
-        return encode_both(self._load(), texts)
+        return encode_both(*self._load(), texts)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the same files into another folder.
@@ -100,18 +104,19 @@ class StoredEncoder:
             Facts that `StoredEncoder` needs.
         """
         shutil.copytree(self._folder / ENCODER, folder / ENCODER)
-        for name in (PRETRAINED, ADAPTERS, POOLING):
+        for name in (PRETRAINED, ADAPTERS, POOLING, WORDS):
             if (self._folder / name).is_file():
                 shutil.copyfile(self._folder / name, folder / name)
         return {name: self._facts[name] for name in _FACTS}
 
-    def _load(self) -> TextEncoder:
+    def _load(self) -> tuple[TextEncoder, WordReader | None]:
         from safetensors.torch import load_file
 
         from recsys.interest.encoder import EncoderOptions, TextEncoder, choose_device
+        from recsys.interest.words import load_words
 
         with self._loading:
-            if self._encoder is None:
+            if self._readers is None:
                 options = {name: self._facts[name] for name in _FACTS}
                 options["part_tokens"] = tuple(options["part_tokens"])
                 encoder = TextEncoder(
@@ -123,8 +128,9 @@ class StoredEncoder:
                     encoder.tuned.load_state_dict(adapters, strict=False)
                 if encoder.attention is not None:
                     encoder.attention.load_state_dict(load_file(self._folder / POOLING))
-                self._encoder = encoder
-            return self._encoder
+                words = self._folder / WORDS
+                self._readers = encoder, load_words(words) if words.is_file() else None
+            return self._readers
 
 
 def _write_layout(home: Path, encoder: TextEncoder) -> None:

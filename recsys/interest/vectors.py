@@ -30,9 +30,9 @@ class Catalogue:
     Args:
         versions: Text, item and numbers of each version row.
         part_rows: int32 (n_texts, n_parts): row of each part of a text; -1: no words.
-        parts: float32 (n_distinct_parts, encoder_size)
-        centre: float32 (n_parts, encoder_size): what is taken off.
-        directions: float32 (k, n_parts * encoder_size): what is kept.
+        parts: float32 (n_distinct_parts, part_size)
+        centre: float32 (n_parts, part_size): what is taken off.
+        directions: float32 (k, n_parts * part_size): what is kept.
     """
 
     versions: VersionTable
@@ -80,7 +80,7 @@ class Fresh:
             if self.token_dropout:
                 mask = mask & (torch.rand(mask.shape, device=mask.device) > self.token_dropout)
                 mask[:, 0] = True  # the first token stands for the text in some encoders
-            fresh = self.encoder.upper(hidden, mask, stack)
+            fresh = self.activations.beside(self.encoder.upper(hidden, mask, stack), bucket)
             where = torch.tensor([places[int(row)] for row in bucket], device=vectors.device)
             vectors = vectors.index_copy(0, where, fresh)
         return vectors

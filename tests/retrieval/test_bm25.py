@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.retrieval.bm25 import TermTable, describe
-from recsys.retrieval.terms import terms_of
+from recsys.terms import terms_of
 
 
 @pytest.mark.parametrize(

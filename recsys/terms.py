@@ -17,11 +17,34 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
+_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _RUNS = re.compile(rf"([{_UNSPACED}]+)|((?:(?![{_UNSPACED}])[^\W_])+)")
 
 
 @lru_cache(maxsize=50_000)
 def terms_of(text: str, language: str = "") -> tuple[str, ...]:
+    """Cut a text into terms, and remember them: for texts that come back.
+
+    Args:
+        text: Of any language.
+        language: Of its stems, such as `english`; empty: words as they are.
+
+    Returns:
+        Terms in order, repeated ones too.
+    """
+    return tuple(cut_terms(text, language))
+
+
+def is_unspaced(character: str) -> bool:
+    """Say whether a character is of a script that does not put spaces between words.
+
+    Returns:
+        Whether it is; such scripts are Han, kana, Hangul and Thai.
+    """
+    return _UNSPACED_CHARACTER.match(character) is not None
+
+
+def cut_terms(text: str, language: str = "") -> list[str]:
     """Cut a text into terms.
 
     Args:
@@ -40,7 +63,7 @@ def terms_of(text: str, language: str = "") -> tuple[str, ...]:
             terms.append(unspaced)
         else:
             terms += [unspaced[i : i + 2] for i in range(len(unspaced) - 1)]
-    return tuple(terms)
+    return terms
 
 
 def check_language(language: str) -> None:

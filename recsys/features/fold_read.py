@@ -75,15 +75,12 @@ def _count_in_window(
         The count.
     """
     newest, total = marks[slot, 0], 0
-    if newest == NEVER:
+    if newest == NEVER or bucket - newest >= RING:
         return 0.0
     for place in range(RING):
         total += numbers[slot, place]
-    n_gone = min(bucket - newest, RING)
-    if n_gone == RING:
-        return 0.0
     place = (newest + 1) % RING
-    for _ in range(n_gone):
+    for _ in range(bucket - newest):
         total -= numbers[slot, place]
         place = place + 1 if place + 1 < RING else 0
     return float(total)

@@ -34,7 +34,6 @@ from recsys.config import InterestConfig
 from recsys.events.importing import import_events
 from recsys.events.snapshot import read_snapshot
 from recsys.features.models import FitView
-from recsys.features.profile import profile_log
 from recsys.interest import encoder as encoder_module
 from recsys.interest import vectors
 from recsys.interest.activations import Activations
@@ -82,8 +81,7 @@ def make_views(folder: Path, n_lists: int) -> tuple[FitView, FitView]:
     import_events(workspace.log_config, [data], rejects=folder / "rejects.jsonl")
     snapshot = read_snapshot(workspace.log_config)
     dataset = make_dataset(snapshot, workspace.config)
-    profile = profile_log(snapshot, dataset.log)
-    plan = load_capabilities(workspace.folder, workspace.config, profile).plan
+    plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
     types = tuple(dataset.reader.types.names)
     model = plan.models[TextInterestModel.name]
 

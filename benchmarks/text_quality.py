@@ -45,7 +45,6 @@ from recsys.events.snapshot import LogSnapshot, read_snapshot
 from recsys.features.models import FittedFeatureModel
 from recsys.features.offline import OfflineReader
 from recsys.features.plan import FeaturePlan, Offer, make_plan
-from recsys.features.profile import profile_log
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import count, last_items
 from recsys.interest.model import TextInterestModel
@@ -248,8 +247,7 @@ def run(name: str, n_requests: int, n_lists: int) -> dict[str, Any]:
     dataset = make_dataset(snapshot, config)
     split = split_by_time(dataset.labelled, config.split)
     model = TextInterestModel(config.interest)
-    profile = profile_log(snapshot, dataset.log)
-    plan = make_plan(profile, [Offer("text_quality", models=(model,))])
+    plan = make_plan(dataset.profile, [Offer("text_quality", models=(model,))])
     fields = choose_fields(dataset.reader.items, config.interest.text_fields)
     signals = (*fit(config, plan, dataset, split), TfIdf(dataset.reader, fields))
     requests = requests_after(split_times(dataset, split), dataset, config)

@@ -37,9 +37,9 @@ def imported(source: Path, folder: Path) -> LogSnapshot:
 
 
 def first_party(snapshot: LogSnapshot) -> tuple[FeaturePlan, EncodedLog]:
-    log = encode_log(snapshot)
+    profile, log = profile_log(snapshot)
     plugins = load_plugins(None, ("text_interest",))
-    plan = ask_plugins(plugins, Config(), profile_log(snapshot, log)).plan.without_models()
+    plan = ask_plugins(plugins, Config(), profile).plan.without_models()
     return plan, log
 
 

@@ -93,12 +93,11 @@ def evaluate_with_progress(
 def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) -> Evaluation:
     from recsys.cli.output import progress_lines
     from recsys.evaluation.cold_items import evaluate_cold_items
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
 
     with progress_lines() as progress:
-        return evaluate_cold_items(
-            workspace, read_snapshot(workspace.log_config), baselines, progress=progress
-        )
+        source = StoredLog(workspace.log_config, progress=progress)
+        return evaluate_cold_items(workspace, source, baselines, progress=progress)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

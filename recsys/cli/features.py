@@ -83,28 +83,32 @@ def _replayed(workspace: Workspace, n_requests: int) -> Skew:
 
     from recsys.cli.output import progress_lines
     from recsys.evaluation.skew import compare_executions
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
     from recsys.plugins.registry import load_capabilities
     from recsys.training.dataset import make_dataset
 
-    snapshot = read_snapshot(workspace.log_config)
-    dataset = make_dataset(snapshot, workspace.config)
-    plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
     rng = np.random.default_rng(workspace.config.seed)
     with progress_lines() as progress:
+        log = StoredLog(workspace.log_config, progress=progress)
+        dataset = make_dataset(log, workspace.config)
+        plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
+        again = StoredLog(workspace.log_config)  # its progress is that of the replay
         return compare_executions(
-            snapshot, dataset, plan, rng, n_requests=n_requests, progress=progress
+            again, dataset, plan, rng, n_requests=n_requests, progress=progress
         )
 
 
 def _served(workspace: Workspace, n_requests: int) -> ServedCheck:
+    from recsys.cli.output import progress_lines
     from recsys.evaluation.served import check_served
-    from recsys.events.snapshot import read_snapshot
+    from recsys.events.pieces import StoredLog
     from recsys.pipeline.feature_log import read_feature_log
 
     served = read_feature_log(workspace.feature_log, n_requests)
-    # The feature log first: what it saw is then in the snapshot.
-    return check_served(workspace, read_snapshot(workspace.log_config), served)
+    # The feature log first: what it saw is then in the log.
+    with progress_lines() as progress:
+        log = StoredLog(workspace.log_config, progress=progress)
+        return check_served(workspace, log, served)
 
 
 def _print_check(found: Skew | ServedCheck) -> None:

@@ -23,19 +23,18 @@ cli = typer.Typer(help="List plugins, write new ones, check them.", no_args_is_h
 @cli.command("list")
 def list_plugins(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """List plugins with what they offer on this workspace's log."""
-    from recsys.cli.output import print_json, print_table
-    from recsys.events.snapshot import read_snapshot
-    from recsys.features.actions import encode_log
+    from recsys.cli.output import print_json, print_table, progress_lines
+    from recsys.events.pieces import StoredLog
     from recsys.features.profile import profile_log
     from recsys.plugins.loader import load_plugins
     from recsys.plugins.registry import ask_for_importers, ask_plugins
 
     opened = open_folder(workspace)
     config = opened.config
-    snapshot = read_snapshot(opened.log_config)
     folder = opened.folder / config.plugins.folder
     plugins = load_plugins(folder, config.plugins.disabled, config.plugins.budget_s)
-    profile = profile_log(snapshot, encode_log(snapshot))
+    with progress_lines() as progress:
+        profile, _ = profile_log(StoredLog(opened.log_config, progress=progress))
     found = ask_plugins(plugins, config, profile)
     formats = ask_for_importers(plugins, config)
     listed = [
@@ -187,8 +186,7 @@ def _examiner(workspace: Workspace, name: str, limits: Limits) -> Examiner:
         The examiner.
     """
     from recsys.errors import PluginError
-    from recsys.events.snapshot import read_snapshot
-    from recsys.features.actions import encode_log
+    from recsys.events.pieces import StoredLog
     from recsys.features.profile import profile_log
     from recsys.plugins.loader import load_plugins
     from recsys.plugins.registry import ask_plugins
@@ -201,10 +199,10 @@ def _examiner(workspace: Workspace, name: str, limits: Limits) -> Examiner:
     plugin = next((plugin for plugin in plugins if plugin.name == name), None)
     if plugin is None:
         raise PluginError(name, "check", "no such plugin; `recsys plugins list` shows all")
-    snapshot = read_snapshot(workspace.log_config)
-    has_log = not snapshot.interactions.is_empty()
-    profile = profile_log(snapshot, encode_log(snapshot)) if has_log else USUAL_LOG
+    profile, _ = profile_log(StoredLog(workspace.log_config))
+    own = StoredLog(workspace.log_config) if profile.event_types else None
+    if own is None:
+        profile = USUAL_LOG
     # Beside all others: names must not clash.
     ask_plugins(plugins, config, profile)
-    own = snapshot if has_log else None
     return Examiner(plugin, config, own, profile, seeds=(1, 2, 3), limits=limits)

@@ -22,8 +22,9 @@ from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
 from recsys.evaluation.report import Evaluation, Subject, measure_all
 from recsys.evaluation.requests import requests_after
+from recsys.events.changed import ChangedLog
 from recsys.events.progress import Progress, tell_nobody
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.training.dataset import make_dataset
 from recsys.training.train import train
 from recsys.workspace import Workspace
@@ -33,7 +34,7 @@ HELD_OUT: Final = 0.1
 
 def evaluate_cold_items(
     workspace: Workspace,
-    snapshot: LogSnapshot,
+    source: LogSource,
     baselines: Sequence[str] = (),
     *,
     progress: Progress = tell_nobody,
@@ -42,7 +43,7 @@ def evaluate_cold_items(
 
     Args:
         workspace: Configuration and plugins; its bundles stay as they are.
-        snapshot: The log.
+        source: The log; gone through four times.
         baselines: Names of baselines to train beside.
         progress: Called with (label, done, total) as work goes on.
 
@@ -51,12 +52,13 @@ def evaluate_cold_items(
     """
     config = workspace.config
     rng = np.random.default_rng(config.seed)
-    seen = without_events_of(snapshot, chosen_items(snapshot, rng))
+    held = chosen_items(source, rng)
+    seen = ChangedLog(source, lambda piece: without_events_of(piece, held))
     with TemporaryDirectory(prefix=".cold-items-", dir=workspace.folder) as folder:
         aside = _aside(workspace, Path(folder))
         bundle = BundleStore(aside.bundles).open(train(aside, seen, progress).version)
         types = tuple(read_profile(bundle).event_types)
-        learned, whole = make_dataset(seen, config, types), make_dataset(snapshot, config, types)
+        learned, whole = make_dataset(seen, config, types), make_dataset(source, config, types)
         scorer = read_scorer(bundle, aside, learned.log.items)
         subject = Subject(
             protocol="cold-items",
@@ -68,14 +70,17 @@ def evaluate_cold_items(
         return measure_all(subject, rng, progress)
 
 
-def chosen_items(snapshot: LogSnapshot, rng: np.random.Generator) -> pl.Series:
+def chosen_items(source: LogSource, rng: np.random.Generator) -> pl.Series:
     """Choose the items that are held out, from those that were shown or acted on.
 
     Returns:
         Their ids.
     """
-    shown = snapshot.impressions["item_ids"].explode().drop_nulls()
-    items = pl.concat([shown, snapshot.interactions["item_id"]]).unique().sort()
+    items = pl.Series("item_id", [], dtype=pl.String)
+    for piece in source.pieces():
+        shown = piece.impressions["item_ids"].explode().drop_nulls()
+        items = pl.concat([items, shown, piece.interactions["item_id"]]).unique()
+    items = items.sort()
     n_chosen = min(len(items), max(1, round(HELD_OUT * len(items))))
     return items.gather(rng.permutation(len(items))[:n_chosen])
 

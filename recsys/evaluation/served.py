@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -21,8 +21,9 @@ from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.errors import BundleError
 from recsys.evaluation.skew import differences
+from recsys.events.changed import log_before
 from recsys.events.frames import KINDS
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.candidates import CandidateColumns, candidate_columns
 from recsys.features.offline import OfflineReader
@@ -92,13 +93,13 @@ class ServedCheck:
 
 
 def check_served(
-    workspace: Workspace, snapshot: LogSnapshot, served: Iterable[ServedRequest]
+    workspace: Workspace, source: LogSource, served: Iterable[ServedRequest]
 ) -> ServedCheck:
     """Compare what was served with what the log says.
 
     Args:
         workspace: Whose bundles answered.
-        snapshot: Its log.
+        source: Its log; gone through once for every bundle that answered.
         served: Requests of its feature log.
 
     Returns:
@@ -107,12 +108,13 @@ def check_served(
     tally = _Tally()
     by_version = sorted(served, key=attrgetter("model_version"))
     for version, requests in groupby(by_version, key=attrgetter("model_version")):
+        answered = list(requests)
         try:
-            past = _Past(workspace, snapshot, version)
+            past = _Past(workspace, source, version, answered)
         except BundleError:
-            tally.skipped[GONE] += len(list(requests))
+            tally.skipped[GONE] += len(answered)
             continue
-        comparable = [request for request in requests if tally.admits(request, past)]
+        comparable = [request for request in answered if tally.admits(request, past)]
         comparable.sort(key=lambda request: (past.group_of(request), request.as_of))
         for _, group in groupby(comparable, key=past.group_of):
             together = list(group)
@@ -124,18 +126,24 @@ def check_served(
 
 
 class _Past:
-    """A bundle, and the log as it was at any time."""
+    """A bundle, and the log as it was when some requests were answered."""
 
-    def __init__(self, workspace: Workspace, snapshot: LogSnapshot, version: str) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        source: LogSource,
+        version: str,
+        answered: Sequence[ServedRequest],
+    ) -> None:
         bundle = BundleStore(workspace.bundles).open(version)
-        self._snapshot = snapshot
+        self._source = source
         self._types = tuple(read_profile(bundle).event_types)
-        self.log = encode_log(snapshot, self._types)
+        last_seen = [request.last_visible_at for request in answered]
+        self._counts = _EventCounts([*last_seen, *(request.as_of - 1 for request in answered)])
+        self.log = encode_log(source, self._types, [self._counts])
         self.scorer: Scorer = read_scorer(bundle, workspace, self.log.items)
         self._plugins = fingerprint(self.scorer.capabilities.plugins)
         self._whole = OfflineReader(self.log)
-        frames = [getattr(snapshot, kind)["visible_at"].to_numpy() for kind in KINDS]
-        self._times = np.sort(np.concatenate(frames))
         self._positions: dict[int, tuple[EncodedLog, OfflineReader]] = {}
         self._behind: set[int] = set()
 
@@ -144,9 +152,9 @@ class _Past:
             return CHANGED
         if request.is_degraded:
             return DEGRADED
-        if request.n_erased != self._snapshot.erasures:
+        if request.n_erased != self._counts.n_erased:
             return ERASED
-        n_in_log = self._n_until(request.last_visible_at)
+        n_in_log = self._counts.until(request.last_visible_at)
         if n_in_log != request.n_events:
             return ERASED if n_in_log < request.n_events else LATE
         if self._is_behind(request) and request.last_visible_at not in self._behind:
@@ -205,22 +213,43 @@ class _Past:
         Returns:
             True when there are such events.
         """
-        n_before = int(np.searchsorted(self._times, request.as_of, side="left"))
-        return n_before != self._n_until(request.last_visible_at)
-
-    def _n_until(self, instant: int) -> int:
-        return int(np.searchsorted(self._times, instant, side="right"))
+        n_before = self._counts.until(request.as_of - 1)
+        return n_before != self._counts.until(request.last_visible_at)
 
     def _seen_until(self, instant: int) -> tuple[EncodedLog, OfflineReader]:
         if instant not in self._positions:
-            kept = {
-                kind: frame.filter(frame["visible_at"] <= instant)
-                for kind in KINDS
-                for frame in [getattr(self._snapshot, kind)]
-            }
-            log = encode_log(replace(self._snapshot, **kept), self._types)
+            log = encode_log(log_before(self._source, instant + 1), self._types)
             self._positions[instant] = log, OfflineReader(log)
         return self._positions[instant]
+
+
+class _EventCounts:
+    """Counts the events until some instants while a log is encoded: a watcher of `encode_log`.
+
+    Args:
+        instants: Microseconds.
+    """
+
+    def __init__(self, instants: Sequence[int]) -> None:
+        self._instants = np.unique(np.array(instants, dtype=np.int64))
+        self._n_until = np.zeros(len(self._instants), dtype=np.int64)
+        self.n_erased = 0
+
+    def __call__(self, piece: LogSnapshot, log: EncodedLog) -> None:
+        """Take a piece in."""
+        del log
+        for kind in KINDS:
+            visible = getattr(piece, kind)["visible_at"].to_numpy()
+            self._n_until += np.searchsorted(visible, self._instants, side="right")
+        self.n_erased = piece.erasures
+
+    def until(self, instant: int) -> int:
+        """Say how many events had become visible at one of the instants, its own included.
+
+        Returns:
+            The number.
+        """
+        return int(self._n_until[np.searchsorted(self._instants, instant)])
 
 
 class _Tally:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.events.progress import Progress, tell_nobody
 from recsys.events.replay import visible_events
-from recsys.events.snapshot import LogSnapshot, snapshot_of
+from recsys.events.snapshot import LogSource, snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan
@@ -48,7 +48,7 @@ class Skew:
 
 
 def compare_executions(
-    snapshot: LogSnapshot,
+    source: LogSource,
     dataset: Dataset,
     plan: FeaturePlan,
     rng: np.random.Generator,
@@ -59,7 +59,8 @@ def compare_executions(
     """Compare the online and the offline execution on a sample of past requests.
 
     Args:
-        snapshot: The log.
+        source: The log; gone through once more, for the replay. What is imported into it or
+            taken out of it meanwhile may show as a mismatch.
         dataset: The same, encoded, and its requests.
         plan: Which features; those of feature models compare equal when their inputs do and are
             left out.
@@ -79,7 +80,7 @@ def compare_executions(
     state = OnlineState(encode_log(snapshot_of([])), tuple(plan.aggregates.values()))
     asked = slates.take(chosen)
     offline = plan.matrix(asked, dataset.reader, {})
-    for position, (number, due) in enumerate(_replay(snapshot, slates, chosen)):
+    for position, (number, due) in enumerate(_replay(source, slates, chosen)):
         state.apply(due)
         request = slates.part(number, number + 1)
         expected = offline[asked.offsets[position] : asked.offsets[position + 1]]
@@ -92,14 +93,14 @@ def compare_executions(
 
 
 def _replay(
-    snapshot: LogSnapshot, slates: Slates, chosen: NDArray[np.int64]
+    source: LogSource, slates: Slates, chosen: NDArray[np.int64]
 ) -> Iterator[tuple[int, list[VisibleEvent]]]:
     """Walk through the log in time.
 
     Yields:
         A chosen request and the events that became visible before it and after the one before.
     """
-    events = visible_events(snapshot)
+    events = visible_events(source)
     following = next(events, None)
     for number in chosen.tolist():
         due = []

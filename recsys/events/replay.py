@@ -1,4 +1,4 @@
-"""A snapshot as a stream of events, in the order in which a server would have met them."""
+"""A log as a stream of events, in the order in which a server would have met them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any
 import polars as pl
 
 from recsys.events.frames import decode_attributes
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, UserEvent, VisibleEvent
 
 
-def visible_events(snapshot: LogSnapshot) -> Iterator[VisibleEvent]:
+def visible_events(source: LogSource) -> Iterator[VisibleEvent]:
     """Walk through a log by `visible_at`.
 
     Ties: item versions, then user versions, impressions, interactions, each by event id. Both
     executions of the aggregates count on this order.
 
     Yields:
-        Every event of the snapshot.
+        Every event of the log.
     """
-    streams = [
-        _stream(0, snapshot.items, _item),
-        _stream(1, snapshot.users, _user),
-        _stream(2, snapshot.impressions, _impression),
-        _stream(3, snapshot.interactions, _interaction),
-    ]
-    for _, _, _, visible in heapq.merge(*streams, key=lambda entry: entry[:3]):
-        yield visible
+    for piece in source.pieces():
+        streams = [
+            _stream(0, piece.items, _item),
+            _stream(1, piece.users, _user),
+            _stream(2, piece.impressions, _impression),
+            _stream(3, piece.interactions, _interaction),
+        ]
+        for _, _, _, visible in heapq.merge(*streams, key=lambda entry: entry[:3]):
+            yield visible
 
 
 def _stream(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import polars as pl
 
 from recsys.events.frames import decode_attributes
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.entities import Entities
 from recsys.features.spilled import let_go
 from recsys.schema import MICROSECONDS, Attributes, AttributeValue
@@ -169,15 +169,18 @@ class LogProfiler:
         )
 
 
-def profile_log(snapshot: LogSnapshot, log: EncodedLog) -> LogProfile:
-    """Describe a log in memory.
+def profile_log(source: LogSource) -> tuple[LogProfile, EncodedLog]:
+    """Encode a log and describe it.
 
     Returns:
-        Its profile; names in alphabetical order.
+        Its profile, names in alphabetical order, and the log as integers.
     """
+    # Plugins import this module for its types; compiled loops are loaded when a log is really read.
+    from recsys.features.actions import encode_log
+
     profiler = LogProfiler()
-    profiler(snapshot, log)
-    return profiler.profile(log)
+    log = encode_log(source, watch=[profiler])
+    return profiler.profile(log), log
 
 
 def _span_s(log: EncodedLog) -> float:

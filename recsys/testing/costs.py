@@ -28,7 +28,7 @@ def latency_ms(subject: Subject, rng: np.random.Generator) -> float:
     Returns:
         Median in milliseconds.
     """
-    log = encode_log(subject.snapshot)
+    log = encode_log(subject.source)
     state = OnlineState(log, subject.aggregates)
     n_items, n_users = len(log.items.ids), max(1, len(log.users.ids))
     found = []
@@ -63,7 +63,7 @@ def bytes_per_key(subject: Subject) -> dict[str, float]:
     Returns:
         Bytes per key, by key.
     """
-    state = OnlineState(encode_log(subject.snapshot), tuple(subject.plan.aggregates.values()))
+    state = OnlineState(encode_log(subject.source), tuple(subject.plan.aggregates.values()))
     n_keys = state.n_keys()
     return {by: size / max(n_keys[by], _FEWEST_KEYS) for by, size in state.nbytes().items()}
 

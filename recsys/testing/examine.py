@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.config import Config
 from recsys.errors import PluginError
-from recsys.events.snapshot import LogSnapshot, snapshot_of
+from recsys.events.snapshot import LogSource, snapshot_of
 from recsys.features.profile import LogProfile
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.watchdog import OUT_OF_TIME, run_within
@@ -83,7 +83,7 @@ class Examiner:
 
     plugin: LoadedPlugin
     config: Config
-    own: LogSnapshot | None = None
+    own: LogSource | None = None
     like: LogProfile = USUAL_LOG
     seeds: tuple[int, ...] = (1,)
     limits: Limits = field(default_factory=Limits)
@@ -113,12 +113,14 @@ class Examiner:
         return found
 
     def _columns(self, subjects: list[tuple[str, Subject]]) -> Finding:
-        logs = [("random", snapshot_of(random_log(_rng(s), self.like))) for s in self.seeds]
+        logs: list[tuple[str, LogSource]] = [
+            ("random", snapshot_of(random_log(_rng(s), self.like))) for s in self.seeds
+        ]
         if self.own is not None:
             logs.append(("own", self.own))
 
-        def ask(log: str, snapshot: LogSnapshot) -> str:
-            subject = make_subject(self.plugin, snapshot, self.config)
+        def ask(log: str, source: LogSource) -> str:
+            subject = make_subject(self.plugin, source, self.config)
             if not subjects:
                 compile_loops(subject)
             subjects.append((log, subject))
@@ -127,7 +129,7 @@ class Examiner:
 
         # The hooks run under a watch of their own, and their errors name them.
         try:
-            facts = [ask(log, snapshot) for log, snapshot in logs]
+            facts = [ask(log, source) for log, source in logs]
         except (PluginError, parts.ContractBrokenError) as error:
             return Finding("columns", logs[-1][0], problem=str(error))
         return Finding("columns", logs[-1][0], facts=facts[-1])

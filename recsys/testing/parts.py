@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.evaluation.skew import compare_executions, differences, same_request
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.changed import log_before
 from recsys.features.actions import encode_log
 from recsys.features.entities import ANONYMOUS, UNKNOWN
 from recsys.features.offline import OfflineReader
@@ -65,7 +65,7 @@ def missing(subject: Subject, rng: np.random.Generator) -> str:
     """
     del rng
     dataset, plan = subject.dataset, subject.plan
-    state = OnlineState(encode_log(subject.snapshot), tuple(plan.aggregates.values()))
+    state = OnlineState(encode_log(subject.source), tuple(plan.aggregates.values()))
     items = np.array([UNKNOWN, *range(min(len(dataset.log.items.ids), 50)), ANONYMOUS], np.int32)
     last = subject.after_log
     n_requests = 0
@@ -113,7 +113,7 @@ def determinism(subject: Subject, rng: np.random.Generator) -> str:
     Returns:
         What was looked at.
     """
-    again = make_subject(subject.plugin, subject.snapshot, subject.config)
+    again = make_subject(subject.plugin, subject.source, subject.config)
     if again.plan.names != subject.plan.names:
         broken(f"the second time it offers {again.plan.names}; the first {subject.plan.names}")
     chosen = subject.sample(rng, _SAMPLE)
@@ -163,7 +163,7 @@ def future_blindness(subject: Subject, rng: np.random.Generator) -> str:
     chosen = subject.sample(rng, _SAMPLE // 6)
     for number in chosen:
         request = subject.slates.part(number, number + 1)
-        past = OfflineReader(encode_log(_before(subject.snapshot, int(request.as_of[0]))))
+        past = OfflineReader(encode_log(log_before(subject.source, int(request.as_of[0]))))
         blind = subject.plan.matrix(same_request(request, dataset.log, past), past, {})
         seeing = subject.plan.matrix(request, dataset.reader, {})
         _must_equal(subject, seeing, blind, "with and without the events at or after the request")
@@ -177,7 +177,7 @@ def equality(subject: Subject, rng: np.random.Generator) -> str:
         What was looked at.
     """
     skew = compare_executions(
-        subject.snapshot, subject.dataset, subject.plan, rng, n_requests=4 * _SAMPLE
+        subject.source, subject.dataset, subject.plan, rng, n_requests=4 * _SAMPLE
     )
     if skew.n_mismatches:
         wrong = {name: n for name, n in skew.mismatches.items() if n}
@@ -197,13 +197,3 @@ def _joined(subject: Subject, chosen: list[int]) -> Slates:
     mask = np.zeros(len(subject.slates), dtype=np.bool_)
     mask[chosen] = True
     return subject.dataset.labelled.where(mask).slates
-
-
-def _before(snapshot: LogSnapshot, instant: int) -> LogSnapshot:
-    return replace(
-        snapshot,
-        items=snapshot.items.filter(snapshot.items["visible_at"] < instant),
-        users=snapshot.users.filter(snapshot.users["visible_at"] < instant),
-        impressions=snapshot.impressions.filter(snapshot.impressions["visible_at"] < instant),
-        interactions=snapshot.interactions.filter(snapshot.interactions["visible_at"] < instant),
-    )

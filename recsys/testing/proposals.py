@@ -28,7 +28,7 @@ def proposals(subject: Subject, rng: np.random.Generator) -> str:
     plan, none = subject.plan, np.zeros(0, dtype=np.int32)
     if not subject.sources and not subject.filters:
         return "it has no source and no filter"
-    state = OnlineState(encode_log(subject.snapshot), tuple(plan.aggregates.values()))
+    state = OnlineState(encode_log(subject.source), tuple(plan.aggregates.values()))
     items = np.array([*range(len(state.items.ids)), UNKNOWN], dtype=np.int32)
     n_proposed = 0
     for user in (0, UNKNOWN, ANONYMOUS):

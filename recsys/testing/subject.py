@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config import Config
-from recsys.events.snapshot import LogSnapshot
+from recsys.events.snapshot import LogSource
 from recsys.features.candidates import chosen_candidates
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
@@ -27,7 +27,7 @@ class Subject:
     Args:
         plugin: The plugin.
         config: Its settings, and how the log is labelled.
-        snapshot: The log.
+        source: The log.
         dataset: The same, encoded, and its requests.
         plan: What the plugin offers on it, without feature models, which only training can fit.
         aggregates: What its features read.
@@ -37,7 +37,7 @@ class Subject:
 
     plugin: LoadedPlugin
     config: Config
-    snapshot: LogSnapshot
+    source: LogSource
     dataset: Dataset
     plan: FeaturePlan
     aggregates: tuple[Aggregate, ...]
@@ -91,12 +91,12 @@ class Subject:
         )
 
 
-def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) -> Subject:
+def make_subject(plugin: LoadedPlugin, source: LogSource, config: Config) -> Subject:
     """Ask a plugin, and nobody else, about a log.
 
     Args:
         plugin: The plugin.
-        snapshot: The log; it has interactions.
+        source: The log; it has interactions.
         config: Its settings, and how the log is labelled.
 
     Returns:
@@ -106,13 +106,13 @@ def make_subject(plugin: LoadedPlugin, snapshot: LogSnapshot, config: Config) ->
         PluginError: What the plugin offers is not acceptable.
         TrainingError: The log has no interactions.
     """
-    dataset = make_dataset(snapshot, config)
+    dataset = make_dataset(source, config)
     offered = ask_plugins([plugin], config, dataset.profile)
     plan = offered.plan.without_models()
     return Subject(
         plugin=plugin,
         config=config,
-        snapshot=snapshot,
+        source=source,
         dataset=dataset,
         plan=plan,
         aggregates=_read_by(plan),

@@ -9,7 +9,6 @@ import numpy as np
 
 from recsys.config import Config
 from recsys.events.snapshot import snapshot_of
-from recsys.features.actions import encode_log
 from recsys.features.offline import OfflineReader
 from recsys.features.profile import profile_log
 from recsys.features.slates import one_slate
@@ -44,11 +43,10 @@ def feature_values(  # noqa: PLR0913 - what a request is made of
         need a fitted model are left out.
     """
     name = getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
-    snapshot = snapshot_of(events)
-    log = encode_log(snapshot)
+    profile, log = profile_log(snapshot_of(events))
     config = Config(settings={name: dict(settings or {})})
     loaded = LoadedPlugin(name, "test", "", plugin)
-    plan = ask_plugins([loaded], config, profile_log(snapshot, log)).plan.without_models()
+    plan = ask_plugins([loaded], config, profile).plan.without_models()
     slates = one_slate(log.users.row(user_id), as_of, log.items.rows(list(item_ids)), context)
     matrix = plan.matrix(slates, OfflineReader(log), {})
     return {

@@ -27,6 +27,6 @@ def compile_loops(subject: Subject) -> None:
     offer = Offer("the engine", subject.aggregates, columns)
     plan = make_plan(subject.plan.profile, [offer])
     compare_executions(
-        subject.snapshot, subject.dataset, plan, np.random.default_rng(0), n_requests=2
+        subject.source, subject.dataset, plan, np.random.default_rng(0), n_requests=2
     )
-    OnlineState(encode_log(subject.snapshot), subject.aggregates)
+    OnlineState(encode_log(subject.source), subject.aggregates)

@@ -13,8 +13,8 @@ from recsys.errors import TrainingError
 from recsys.evaluation.baselines import matching_features
 from recsys.evaluation.cold_items import chosen_items, evaluate_cold_items, without_events_of
 from recsys.evaluation.report import Evaluation, evaluate
-from recsys.events.snapshot import read_snapshot, snapshot_of
-from recsys.features.actions import encode_log
+from recsys.events.pieces import StoredLog
+from recsys.events.snapshot import snapshot_of
 from recsys.features.profile import profile_log
 from recsys.plugins.registry import load_capabilities
 from recsys.testing.worlds import topic_world, without_impressions
@@ -37,8 +37,8 @@ def test_a_tenth_of_the_items_loses_its_events_and_keeps_its_text() -> None:
 
 @pytest.fixture(scope="module")
 def cold(plain_workspace: Workspace) -> Evaluation:
-    snapshot = read_snapshot(plain_workspace.log_config)
-    return evaluate_cold_items(plain_workspace, snapshot, ["popularity"])
+    log = StoredLog(plain_workspace.log_config, n_events=500)
+    return evaluate_cold_items(plain_workspace, log, ["popularity"])
 
 
 def test_nothing_has_ever_met_a_held_out_item(cold: Evaluation) -> None:
@@ -78,8 +78,8 @@ def test_a_log_without_impressions_has_cold_items_too(tmp_path: Path) -> None:
 
 
 def test_a_baseline_is_a_ranker_over_its_columns(plain_workspace: Workspace) -> None:
-    snapshot = read_snapshot(plain_workspace.log_config)
-    found = evaluate(plain_workspace, snapshot, baselines=["popularity"])
+    log = StoredLog(plain_workspace.log_config)
+    found = evaluate(plain_workspace, log, baselines=["popularity"])
     assert found.rankings["popularity"]["auc"] < found.rankings["full"]["auc"] - 0.1
     assert set(found.differences_to) == {"click_rate", "popularity"}
     mean, low, _ = found.differences_to["popularity"]["full"]["auc"]
@@ -87,12 +87,11 @@ def test_a_baseline_is_a_ranker_over_its_columns(plain_workspace: Workspace) -> 
     with pytest.raises(
         TrainingError, match=r"populrity: no baseline .* metarank, plain, popularity"
     ):
-        evaluate(plain_workspace, snapshot, baselines=["populrity"])
+        evaluate(plain_workspace, log, baselines=["populrity"])
 
 
 def test_features_are_named_alone_or_by_their_plugin(tmp_path: Path) -> None:
-    snapshot = snapshot_of(topic_world().events)
-    profile = profile_log(snapshot, encode_log(snapshot))
+    profile, _ = profile_log(snapshot_of(topic_world().events))
     plan = load_capabilities(tmp_path, Config(), profile).plan
     assert matching_features(plan, ["item_length", "nothing"]) == ("item_length",)
     mine = matching_features(plan, ["popularity/*"])

@@ -21,7 +21,7 @@ from recsys.evaluation.served import (
     LATE,
     check_served,
 )
-from recsys.events.snapshot import read_snapshot
+from recsys.events.pieces import StoredLog
 from recsys.pipeline.feature_log import FeatureLog, read_feature_log
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
@@ -125,7 +125,7 @@ def test_requests_that_cannot_be_compared_are_counted_with_the_reason(copied) ->
     requests[2] = replace(requests[2], n_events=requests[2].n_events - 1)
     requests[3] = replace(requests[3], plugins="of another day")
     requests[4] = replace(requests[4], n_events=requests[4].n_events + 1)
-    found = check_served(copied, read_snapshot(copied.log_config), requests)
+    found = check_served(copied, StoredLog(copied.log_config, n_events=50), requests)
     assert found.skipped == {GONE: 1, DEGRADED: 1, LATE: 1, ERASED: 1, CHANGED: 1}
     assert found.n_requests == 35
     assert found.n_mismatches == 0
@@ -133,11 +133,11 @@ def test_requests_that_cannot_be_compared_are_counted_with_the_reason(copied) ->
 
 def test_a_request_before_events_on_their_way_is_compared_without_them(copied) -> None:
     """As when events had become visible and their fsync was not done yet."""
-    snapshot = read_snapshot(copied.log_config)
+    log = StoredLog(copied.log_config, n_events=50)
     requests = {request.request_id: request for request in read_feature_log(copied.feature_log, 40)}
     later = requests["f19"]
     behind = replace(requests["f17"], as_of=later.as_of)
-    found = check_served(copied, snapshot, [behind])
+    found = check_served(copied, log, [behind])
     assert found.n_requests == 1
     changed = {name for name, n in found.mismatches.items() if n}
     # Only what depends on the time of the request may differ, and no count.

@@ -41,7 +41,7 @@ def slates_of(reader, *lists: list[str]) -> Slates:
 
 
 def plan_of(reader, *features: Feature):
-    profile = profile_log(snapshot_of(EVENTS), encode_log(snapshot_of(EVENTS)))
+    profile, _ = profile_log(snapshot_of(EVENTS))
     return make_plan(profile, [Offer("mine", features=features)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from recsys.events.snapshot import snapshot_of
-from recsys.features.actions import encode_log
 from recsys.features.profile import profile_attributes, profile_log
 from recsys.schema import InteractionEvent, VisibleEvent
 
@@ -27,7 +26,7 @@ def test_the_span_goes_from_the_first_event_to_the_last() -> None:
         VisibleEvent(InteractionEvent(f"e{at}", at * 1_000_000, "u", "a", "click"), at * 1_000_000)
         for at in (5, 65)
     ]
-    snapshot = snapshot_of(events)
-    assert profile_log(snapshot, encode_log(snapshot)).span_s == 60.0
-    empty = snapshot_of([])
-    assert profile_log(empty, encode_log(empty)).span_s == 0.0
+    profile, _ = profile_log(snapshot_of(events))
+    assert profile.span_s == 60.0
+    empty, _ = profile_log(snapshot_of([]))
+    assert empty.span_s == 0.0

@@ -43,7 +43,7 @@ def test_names_are_configurable_and_a_constant_is_no_column_by_itself() -> None:
     shown = {"i": {"bid": 1.0, "slot": 2.0}, "j": {"bid": 3.0, "slot": 2.0}}
     list_ = ImpressionEvent("l", 5, "u", ["i", "j"], "l", item_attributes=shown)
     events = [VisibleEvent(list_, 5), VisibleEvent(InteractionEvent("e", 6, "u", "i", "click"), 6)]
-    profile = profile_log(snapshot_of(events), encode_log(snapshot_of(events)))
+    profile, _ = profile_log(snapshot_of(events))
     offered = [f.name for f in relevancy.recsys_features(profile, {})]
     assert offered == ["candidate.bid"]
     wanted = {"attributes": ["slot", "no such name"]}
@@ -84,7 +84,7 @@ def test_training_and_serving_read_the_same_whatever_is_said(lists, probe) -> No
         events += [VisibleEvent(event, at), VisibleEvent(click, at + 1)]
     snapshot = snapshot_of(events)
     dataset = make_dataset(snapshot, Config())
-    profile = profile_log(snapshot, dataset.log)
+    profile = dataset.profile
     features = (
         Feature(name="bid", expr=pl.col("candidate.bid").cast(pl.Float32, strict=False)),
         Feature(name="known", expr=pl.col("candidate.badge").is_not_null()),

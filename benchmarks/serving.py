@@ -158,6 +158,7 @@ class Bench:
                 found[name] = {
                     "goodput": round(outcome.goodput / capacity, 3),
                     "p99_ms": round(outcome.quantile_ms(0.99), 1),
+                    "load_core_share": round(outcome.load_cpu_s / outcome.wall_s, 2),
                     "incomplete": outcome.n_incomplete,
                     "codes": dict(outcome.codes),
                     "health": health.stop(),

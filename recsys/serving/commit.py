@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,11 +58,14 @@ class Ticket:
         events: Checked events.
         n_accepted: How many of them were new; known when it is settled, as is the next.
         n_duplicates: How many were known.
+        then: Called with the ticket once it is settled, in the thread that commits; must not raise.
+            None: somebody waits.
     """
 
     events: Sequence[Event]
     n_accepted: int = 0
     n_duplicates: int = 0
+    then: Callable[[Ticket], None] | None = None
     _failure: Exception | None = None
     #: Held until the ticket is settled; a lock alone costs a fifth of an event.
     _pending: threading.Lock = field(default_factory=_held_lock)
@@ -76,6 +79,10 @@ class Ticket:
         """
         if not self._pending.acquire(timeout=max(0.0, timeout_s)):
             raise DeadlineError(_WHAT)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what kept a settled batch from being written."""
         if self._failure is not None:
             raise self._failure
 
@@ -83,6 +90,10 @@ class Ticket:
         """Release whoever waits."""
         self._failure = failure
         self._pending.release()
+        # Who waits and the ticket know each other: what is left to the collector stops all threads.
+        then, self.then = self.then, None
+        if then is not None:
+            then(self)
 
 
 class GroupCommit:
@@ -138,13 +149,21 @@ class GroupCommit:
         Yields:
             Nothing.
         """
-        with self._arrived:
-            self._n_writers += 1
+        self.enter()
         try:
             yield
         finally:
-            with self._arrived:
-                self._n_writers -= 1
+            self.leave()
+
+    def enter(self) -> None:
+        """Say that one more caller may hand in batches."""
+        with self._arrived:
+            self._n_writers += 1
+
+    def leave(self) -> None:
+        """Say that one less may."""
+        with self._arrived:
+            self._n_writers -= 1
 
     def submit(self, events: Sequence[Event], timeout_s: float) -> Ticket:
         """Hand in a batch.
@@ -163,14 +182,35 @@ class GroupCommit:
         with self._room:
             if not self._room.wait_for(self._has_room, timeout_s) or self._closed:
                 raise OverloadError(_WHAT, _QUEUE_EVENTS)
-            self._waiting.append(ticket)
-            self._n_events += len(events)
-            if len(self._waiting) == 1:
-                self._arrived.notify()
-            if self._is_group_full():
-                self._filled.notify()
+            self._put(ticket)
         self._observer.queued("events", len(events))
         return ticket
+
+    def try_submit(self, events: Sequence[Event], then: Callable[[Ticket], None]) -> Ticket | None:
+        """Hand in a batch, and wait for nothing.
+
+        Args:
+            events: Checked events.
+            then: Called with the ticket once it is settled, in the thread that commits.
+
+        Returns:
+            Its ticket; None: there is no room now.
+        """
+        ticket = Ticket(events, then=then)
+        with self._room:
+            if self._closed or not self._has_room():
+                return None
+            self._put(ticket)
+        self._observer.queued("events", len(events))
+        return ticket
+
+    def _put(self, ticket: Ticket) -> None:
+        self._waiting.append(ticket)
+        self._n_events += len(ticket.events)
+        if len(self._waiting) == 1:
+            self._arrived.notify()
+        if self._is_group_full():
+            self._filled.notify()
 
     def close(self) -> None:
         """Commit what is waiting, then close the spool."""

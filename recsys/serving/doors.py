@@ -20,6 +20,7 @@ from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 import grpc
 
 from recsys.errors import OverloadError
+from recsys.serving import grpc_parts
 from recsys.serving.observer import Observer
 from recsys.serving.status import code_of
 
@@ -62,10 +63,14 @@ class Door(ThreadPoolExecutor):
         Returns:
             Done when it has left.
         """
-        self._count(1)
         future = super().submit(call, *args, **kwargs)
-        future.add_done_callback(lambda _: self._count(-1))
+        self.count(future)
         return future
+
+    def count(self, call: Future[Any]) -> None:
+        """Count a call as inside until it is done."""
+        self._count(1)
+        call.add_done_callback(lambda _: self._count(-1))
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -85,12 +90,18 @@ class _Here(ThreadPoolExecutor):
     def submit(
         self, call: Callable[_Given, _Got], /, *args: _Given.args, **kwargs: _Given.kwargs
     ) -> Future[_Got]:
-        """Run a call.
+        """Refuse a call.
 
         Returns:
             Done, with no result.
         """
-        call(*args, **kwargs)
+        given: tuple[Any, ...] = args
+        if grpc_parts.IS_AS_KNOWN and isinstance(refusal := given[3], _Refusal):
+            # Without what gRPC makes for a behaviour: a context, and an exception that ends it.
+            refusal.tell()
+            grpc_parts.abort(given[1], given[2], code=refusal.code, details=refusal.details)
+        else:
+            call(*args, **kwargs)
         return self._done
 
 
@@ -152,19 +163,39 @@ def refusing(
     Returns:
         The handler; of a streaming kind, because only those may leave messages unread.
     """
-    code, text = code_of(error), str(error)
-    # Nothing but the count is kept of a refused call: with ten times the capacity there are nine of
-    # them for each answer, and what listens to a call costs as much as gRPC's part of a refusal.
-
-    def refuse(_: Iterator[bytes], context: grpc.ServicerContext) -> None:
-        observer.call_refused(method, code.name)
-        context.abort(code, text)
-
-    setattr(refuse, _POOL, _HERE)
+    refuse = _Refusal(method, error, observer)
     kind = "stream_stream" if handler.response_streaming else "stream_unary"
     make = getattr(grpc, f"{kind}_rpc_method_handler")
     refuser: grpc.RpcMethodHandler = make(refuse)
     return refuser
+
+
+class _Refusal:
+    """A behaviour that refuses.
+
+    Nothing but the count is kept of a refused call: with ten times the capacity there are nine of
+    them for each answer, and what listens to a call costs as much as gRPC's part of a refusal.
+
+    Args:
+        method: That is called.
+        error: Why it is refused.
+        observer: Hears of it.
+    """
+
+    def __init__(self, method: str, error: Exception, observer: Observer) -> None:
+        self.code, self._text = code_of(error), str(error)
+        self.details = self._text.encode()
+        self._method, self._name = method, self.code.name
+        self._observer = observer
+        setattr(self, _POOL, _HERE)
+
+    def tell(self) -> None:
+        """Let the observer know."""
+        self._observer.call_refused(self._method, self._name)
+
+    def __call__(self, _: Iterator[bytes], context: grpc.ServicerContext) -> None:
+        self.tell()
+        context.abort(self.code, self._text)
 
 
 def _behaviour_of(handler: grpc.RpcMethodHandler) -> object:

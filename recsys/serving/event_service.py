@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import grpc
@@ -44,10 +44,14 @@ class EventService(event_pb2_grpc.EventServiceServicer):
 
     def WriteEvents(  # noqa: N802 - the name of the RPC
         self,
-        request_iterator: Iterator[event_pb2.WriteEventsRequest],
+        request_iterator: Iterator[event_pb2.WriteEventsRequest | Ticket],
         context: grpc.ServicerContext,
     ) -> event_pb2.WriteEventsResponse:
         """Write events.
+
+        Args:
+            request_iterator: Messages; a ticket stands for one that `take` has taken in.
+            context: Of the call.
 
         Returns:
             What became of them, once all that were accepted are durable.
@@ -55,10 +59,65 @@ class EventService(event_pb2_grpc.EventServiceServicer):
         writing = _Writing(self._commit, self._clock, context)
         with self._commit.writing():
             for request in request_iterator:
-                writing.take(request.events)
+                if isinstance(request, Ticket):
+                    writing.taken(request)
+                else:
+                    writing.take(request.events)
             response = writing.finish()
         self._observer.events_written(response.accepted, response.duplicates, response.rejected)
         return response
+
+    def enter(self) -> None:
+        """Say that a caller has come who may hand in events."""
+        self._commit.enter()
+
+    def leave(self) -> None:
+        """Say that a caller has gone, or goes on in a thread."""
+        self._commit.leave()
+
+    def take(self, message: object, then: Callable[[Ticket], None]) -> Ticket | None:
+        """Hand in the events of a message without waiting, where all is well with them.
+
+        Args:
+            message: As it was parsed.
+            then: Called with the ticket once it is settled, in the thread that commits.
+
+        Returns:
+            None: nothing was done. `WriteEvents` waits for room, and says what is wrong.
+        """
+        if not isinstance(message, event_pb2.WriteEventsRequest) or not message.events:
+            return None
+        try:
+            events = [_checked(found, self._clock) for found in message.events]
+        except EventError:
+            return None
+        return self._commit.try_submit(events, then)
+
+    def answer(self, ticket: Ticket) -> bytes:
+        """Make the answer to a call of one message that `take` has taken in.
+
+        Args:
+            ticket: Settled.
+
+        Returns:
+            The answer, serialised.
+
+        Raises:
+            RecsysError: The events could not be written.
+        """
+        ticket.check()
+        self._observer.events_written(ticket.n_accepted, ticket.n_duplicates, 0)
+        response = event_pb2.WriteEventsResponse(
+            accepted=ticket.n_accepted, duplicates=ticket.n_duplicates
+        )
+        return bytes(response.SerializeToString())
+
+
+def _checked(message: event_pb2.Event, clock: Clock) -> Event:
+    now_us = clock.now_us()
+    event = event_of(message, now_us)
+    check_event(event, now_us=now_us)
+    return event
 
 
 class _Writing:
@@ -82,11 +141,16 @@ class _Writing:
         if len(found) > MAX_LIST_LENGTH:
             text = f"has {len(found)} events; expected at most {MAX_LIST_LENGTH} in a message"
             raise RequestError([("events", text)])
-        events = [event for message in found if (event := self._checked(message)) is not None]
+        events = [event for message in found if (event := self._good(message)) is not None]
         if events:
             self._tickets.append(self._commit.submit(events, remaining_s(self._context)))
         if len(self._tickets) > _PIPELINED:
             self._settle(self._tickets.popleft())
+
+    def taken(self, ticket: Ticket) -> None:
+        """Count in a message that was handed in before."""
+        self._n_events += len(ticket.events)
+        self._tickets.append(ticket)
 
     def finish(self) -> event_pb2.WriteEventsResponse:
         """Wait for all that is on its way.
@@ -98,17 +162,14 @@ class _Writing:
             self._settle(self._tickets.popleft())
         return self._response
 
-    def _checked(self, message: event_pb2.Event) -> Event | None:
-        now_us = self._clock.now_us()
+    def _good(self, message: event_pb2.Event) -> Event | None:
         try:
-            event = event_of(message, now_us)
-            check_event(event, now_us=now_us)
+            return _checked(message, self._clock)
         except EventError as error:
             self._reject(message, error)
             return None
         finally:
             self._n_events += 1
-        return event
 
     def _reject(self, message: event_pb2.Event, error: EventError) -> None:
         self._response.rejected += 1

@@ -11,6 +11,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from typing import Final, TextIO
 
 import structlog
@@ -52,6 +53,13 @@ class LogLines(CallListener):
                 stages_ms={t.stage: round(t.seconds * 1000, 3) for t in call.stages},
             )
         structlog.contextvars.unbind_contextvars("request_id")
+
+    def call_passed(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+    ) -> None:
+        """Write the line of a call during which nothing else could be written."""
+        if self._every_call:
+            super().call_passed(method, metadata, code, seconds)
 
     def call_refused(self, method: str, code: str) -> None:
         """Write the line of a call of which nothing was read."""

@@ -73,6 +73,13 @@ class Listeners(Listener):
         for one in self._all:
             one.call_ended(method, code, seconds)
 
+    def call_passed(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+    ) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.call_passed(method, metadata, code, seconds)
+
     def call_refused(self, method: str, code: str) -> None:
         """Tell all."""
         for one in self._all:
@@ -217,6 +224,16 @@ class CallListener(Listener):
         if call is not None:
             self._here.call = None
             self.ended(call, code, seconds)
+
+    def call_passed(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+    ) -> None:
+        """Hear of a call that began and ended elsewhere."""
+        now, now_ns = time.perf_counter(), time.time_ns()
+        began_ns = now_ns - int(seconds * 1e9)
+        call = Call(method, tuple(metadata), begun=now - seconds, begun_ns=began_ns)
+        self.began(call)
+        self.ended(call, code, seconds)
 
     def began(self, call: Call) -> None:
         """Hear of a call that begins, in its thread."""

@@ -7,6 +7,7 @@ that watches over them answers for all. A single server answers for itself.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Final, Literal, TypeVar
 
 import numpy as np
@@ -100,6 +101,13 @@ class Metrics(Listener):
         self._requests[method, code].inc()
         self._seconds[method,].observe(seconds)
 
+    def call_passed(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+    ) -> None:
+        """Count an RPC that had no thread."""
+        del metadata
+        self.call_ended(method, code, seconds)
+
     def call_refused(self, method: str, code: str) -> None:
         """Count an RPC that took no time."""
         self._requests[method, code].inc()
@@ -145,7 +153,9 @@ class Metrics(Listener):
             ("duplicate", duplicates),
             ("rejected", rejected),
         ):
-            self._events[outcome,].inc(n_events)
+            found = self._events[outcome,]  # known from the first call on, if at zero
+            if n_events:
+                found.inc(n_events)
 
     def committed(self, n_events: int, seconds: float) -> None:
         """Count a group commit."""

@@ -36,6 +36,18 @@ class Observer(RequestObserver):
             seconds: Since `call_began`.
         """
 
+    def call_passed(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+    ) -> None:
+        """Hear of an RPC for which no thread was held; it neither begins nor ends otherwise.
+
+        Args:
+            method: As for `call_began`.
+            metadata: As the caller sent it.
+            code: As for `call_ended`.
+            seconds: That it took until now.
+        """
+
     def call_refused(self, method: str, code: str) -> None:
         """Hear that an RPC was refused where it arrived; it neither begins nor ends.
 

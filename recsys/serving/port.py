@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from recsys.config import ServingConfig
 from recsys.errors import ConfigError, ServerError
+from recsys.serving.arriving import WRITE_EVENTS, EventDoor
 from recsys.serving.authorization import AuthorizationInterceptor
 from recsys.serving.doors import Door, DoorInterceptor
 from recsys.serving.hosts import is_loopback
@@ -66,20 +67,21 @@ def credentials_of(config: ServingConfig, folder: Path) -> grpc.ServerCredential
 
 
 def make_server(
-    config: ServingConfig, folder: Path, observer: Observer, *, is_shared: bool
+    config: ServingConfig, folder: Path, events: EventDoor, observer: Observer, *, is_shared: bool
 ) -> grpc.Server:
     """Make a server without services.
 
     Args:
         config: How many calls it takes on, and who may call.
         folder: What the paths of the configuration are relative to.
+        events: The door of those who write events.
         observer: Hears of calls.
         is_shared: Whether other processes listen on the same port.
 
     Returns:
         The server; it does not listen yet.
     """
-    doors = _doors(config, observer)
+    doors = _doors(config, events, observer)
     interceptors: list[grpc.ServerInterceptor] = [
         DoorInterceptor(doors, observer),
         StatusInterceptor(observer),
@@ -104,7 +106,7 @@ def make_server(
     )
 
 
-def _doors(config: ServingConfig, observer: Observer) -> dict[str, Door]:
+def _doors(config: ServingConfig, events: EventDoor, observer: Observer) -> dict[str, Door]:
     """Give every sort of work as many calls as it may hold.
 
     Returns:
@@ -117,7 +119,7 @@ def _doors(config: ServingConfig, observer: Observer) -> dict[str, Door]:
         f"{service}/Rank": rank,
         f"{service}/Recommend": rank,
         f"{service}/RankStream": Door("rank stream", config.max_streams, observer),
-        "/recsys.v1.EventService/WriteEvents": Door("write events", config.max_streams, observer),
+        WRITE_EVENTS: events,
         f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": Door(
             "reflection", _REFLECTIONS, observer
         ),

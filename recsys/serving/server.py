@@ -25,6 +25,7 @@ from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
+from recsys.serving.arriving import EventDoor
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
@@ -119,7 +120,10 @@ class RunningServer:
         self._switch.split(config.variants)
         self._shadow = _open_shadow(self._switch, config, parts.observer)
         credentials = credentials_of(config, parts.folder)
-        self._server = make_server(config, parts.folder, parts.observer, is_shared=parts.is_shared)
+        self._events = EventDoor(config.max_streams, parts.observer)
+        self._server = make_server(
+            config, parts.folder, self._events, parts.observer, is_shared=parts.is_shared
+        )
         self.address = listen(self._server, config.host, port, credentials)
         self._commit = GroupCommit(
             self._switch,
@@ -180,9 +184,9 @@ class RunningServer:
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RankingService(switch, clock, config, observer=observer, shadow=self._shadow), server
         )
-        event_pb2_grpc.add_EventServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            EventService(self._commit, clock, observer), server
-        )
+        events = EventService(self._commit, clock, observer)
+        event_pb2_grpc.add_EventServiceServicer_to_server(events, server)  # type: ignore[no-untyped-call]
+        self._events.serve(events)
         model_pb2_grpc.add_ModelServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ModelService(switch), server
         )

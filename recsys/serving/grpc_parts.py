@@ -3,7 +3,7 @@
 A handler of gRPC for Python is a function that runs in a thread and waits there. What need not wait
 is done by the functions of `grpc._server` that its own handlers are made of. They are not public,
 so whoever uses them asks `IS_AS_KNOWN` first and has another way, as right and dearer
-(docs/decisions/0180-small-writes-have-no-thread.md).
+(docs/decisions/0190-small-writes-have-no-thread.md).
 """
 
 from __future__ import annotations

@@ -17,8 +17,17 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
+#: Where signs stand that are written onto the letter before: vowels of Indian scripts, for example.
+_MARKED = (range(0x300, 0x3100), range(0xA66F, 0xAC00), range(0xFE00, 0xFE30))
+_MARKS = "".join(
+    chr(code)
+    for codes in _MARKED
+    for code in codes
+    if unicodedata.category(chr(code)) in {"Mn", "Mc"}
+)
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
-_RUNS = re.compile(rf"([{_UNSPACED}]+)|((?:(?![{_UNSPACED}])[^\W_])+)")
+_LETTERS = rf"(?:(?![{_UNSPACED}])[^\W_])"
+_RUNS = re.compile(rf"([{_UNSPACED}]+)|({_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*)")
 
 
 @lru_cache(maxsize=50_000)
@@ -39,7 +48,7 @@ def is_unspaced(character: str) -> bool:
     """Say whether a character is of a script that does not put spaces between words.
 
     Returns:
-        Whether it is; such scripts are Han, kana, Hangul and Thai.
+        Whether it is; such scripts are Han, kana, Hangul, Thai, Lao, Khmer and Burmese.
     """
     return _UNSPACED_CHARACTER.match(character) is not None
 

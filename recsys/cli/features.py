@@ -104,8 +104,8 @@ def _served(workspace: Workspace, n_requests: int) -> ServedCheck:
     from recsys.events.pieces import StoredLog
     from recsys.pipeline.feature_log import read_feature_log
 
-    served = read_feature_log(workspace.feature_log, n_requests)
     # The feature log first: what it saw is then in the log.
+    served = read_feature_log(workspace.feature_log, n_requests)
     with progress_lines() as progress:
         log = StoredLog(workspace.log_config, progress=progress)
         return check_served(workspace, log, served)

@@ -43,7 +43,8 @@ def evaluate_cold_items(
 
     Args:
         workspace: Configuration and plugins; its bundles stay as they are.
-        source: The log; gone through four times.
+        source: The log; gone through four times. What is imported into it meanwhile may be in one
+            look and not in another.
         baselines: Names of baselines to train beside.
         progress: Called with (label, done, total) as work goes on.
 

@@ -21,7 +21,7 @@ from recsys.bundle.contents import Scorer, read_profile, read_scorer
 from recsys.bundle.store import BundleStore
 from recsys.errors import BundleError
 from recsys.evaluation.skew import differences
-from recsys.events.changed import log_before
+from recsys.events.changed import LogBefore
 from recsys.events.frames import KINDS
 from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.actions import EncodedLog, encode_log
@@ -99,7 +99,8 @@ def check_served(
 
     Args:
         workspace: Whose bundles answered.
-        source: Its log; gone through once for every bundle that answered.
+        source: Its log; gone through once for every bundle that answered, and for every request
+            among which events came, as far as that request.
         served: Requests of its feature log.
 
     Returns:
@@ -218,7 +219,7 @@ class _Past:
 
     def _seen_until(self, instant: int) -> tuple[EncodedLog, OfflineReader]:
         if instant not in self._positions:
-            log = encode_log(log_before(self._source, instant + 1), self._types)
+            log = encode_log(LogBefore(self._source, instant + 1), self._types)
             self._positions[instant] = log, OfflineReader(log)
         return self._positions[instant]
 

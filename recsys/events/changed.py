@@ -1,4 +1,4 @@
-"""A log as it would be without some of its events, for instance as it was at an earlier instant."""
+"""A log without some of its events, and as it was at an earlier instant."""
 
 from __future__ import annotations
 
@@ -37,21 +37,33 @@ class ChangedLog:
             yield self.change(piece)
 
 
-def log_before(source: LogSource, instant: int) -> ChangedLog:
-    """Leave out what became visible at or after an instant.
+@dataclass(frozen=True, slots=True)
+class LogBefore:
+    """A log without what became visible at or after an instant; it is read no further.
 
     Args:
         source: The log.
         instant: Microseconds.
-
-    Returns:
-        The log as it was.
     """
 
-    def before(piece: LogSnapshot) -> LogSnapshot:
-        frames = {kind: getattr(piece, kind) for kind in KINDS}
-        return replace(
-            piece, **{kind: f.filter(f["visible_at"] < instant) for kind, f in frames.items()}
-        )
+    source: LogSource
+    instant: int
 
-    return ChangedLog(source, before)
+    @property
+    def scratch(self) -> Path | None:
+        """The folder of the log."""
+        return self.source.scratch
+
+    def pieces(self) -> Iterator[LogSnapshot]:
+        """Go through the log up to the instant.
+
+        Yields:
+            Its pieces; the last one may be empty.
+        """
+        for piece in self.source.pieces():
+            frames = {kind: getattr(piece, kind) for kind in KINDS}
+            kept = {k: f.filter(f["visible_at"] < self.instant) for k, f in frames.items()}
+            yield replace(piece, **kept)
+            # Every piece is later than the one before.
+            if any(kept[kind].height < frame.height for kind, frame in frames.items()):
+                return

@@ -31,6 +31,7 @@ from recsys.interest.files import find_encoder
 from recsys.interest.literacy import known_share
 from recsys.interest.numbers import find_scale
 from recsys.interest.parts import flat
+from recsys.interest.sharing import rank
 from recsys.interest.spectrum import main_directions
 from recsys.interest.stored import save_encoder
 from recsys.interest.teacher import Teacher
@@ -193,7 +194,8 @@ def _reader(
         known = known_share(encoder.tokenizer, sample, encoder.max_tokens)
         if known >= LEAST_KNOWN:
             return None
-        _log.info(
+        tell = _log.info if rank() == 0 else _log.debug
+        tell(
             "texts are read by their words as well",
             because=f"the encoder knows {known:.0%} of them",
             expected=f"{LEAST_KNOWN:.0%}; [interest] encoder names one for other languages",

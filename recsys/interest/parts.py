@@ -26,7 +26,8 @@ class TextVectors(Protocol):
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Vectors, Vectors]:
         """Encode texts: as pretrained and as tuned, each (n, n_parts, part_size).
 
-        A part is of unit length, or zero where it has no words.
+        A part is zero where it has no words. What the encoder says of it is of unit length, what
+        its words say beside that is at most.
         """
         ...
 
@@ -157,7 +158,7 @@ def flat(vectors: Vectors, centre: Vectors) -> Vectors:
         centre: (n_parts, part_size)
 
     Returns:
-        (n, n_parts * part_size): centred, missing parts zero, about unit length.
+        (n, n_parts * part_size): centred, missing parts zero.
     """
     there = (vectors != 0.0).any(axis=2, keepdims=True)
     centred = (vectors - centre) * there / np.sqrt(vectors.shape[1])

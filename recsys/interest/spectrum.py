@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsys.interest.sharing import put_together, rank
+
 _ROUNDS: Final = 6
 #: Directions that are carried along, so that the last ones wanted are found as well.
 _SPARE: Final = 16
@@ -25,7 +27,7 @@ def main_directions(data: torch.Tensor, k: int) -> NDArray[np.float32]:
 
     Returns:
         (min(k, d), d), strongest first, each with its largest part positive; beyond the rank of the
-        rows they are arbitrary.
+        rows they are arbitrary. Several processes that work together get those of the first.
     """
     n, d = data.shape
     k, width = min(k, d), min(k + _SPARE, d)
@@ -38,4 +40,7 @@ def main_directions(data: torch.Tensor, k: int) -> NDArray[np.float32]:
     directions: NDArray[np.float32] = (within[:k] @ basis.T).numpy()
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]
+    if rank():
+        directions[:] = 0.0
+    put_together(torch.from_numpy(directions))
     return directions

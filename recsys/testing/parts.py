@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.evaluation.skew import compare_executions, differences, same_request
-from recsys.events.changed import log_before
+from recsys.events.changed import LogBefore
 from recsys.features.actions import encode_log
 from recsys.features.entities import ANONYMOUS, UNKNOWN
 from recsys.features.offline import OfflineReader
@@ -163,7 +163,7 @@ def future_blindness(subject: Subject, rng: np.random.Generator) -> str:
     chosen = subject.sample(rng, _SAMPLE // 6)
     for number in chosen:
         request = subject.slates.part(number, number + 1)
-        past = OfflineReader(encode_log(log_before(subject.source, int(request.as_of[0]))))
+        past = OfflineReader(encode_log(LogBefore(subject.source, int(request.as_of[0]))))
         blind = subject.plan.matrix(same_request(request, dataset.log, past), past, {})
         seeing = subject.plan.matrix(request, dataset.reader, {})
         _must_equal(subject, seeing, blind, "with and without the events at or after the request")

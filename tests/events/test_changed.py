@@ -10,7 +10,7 @@ import pytest
 
 from recsys.config import LogConfig
 from recsys.evaluation.cold_items import chosen_items
-from recsys.events.changed import log_before
+from recsys.events.changed import LogBefore
 from recsys.events.frames import KINDS, event_frames
 from recsys.events.pieces import StoredLog
 from recsys.events.replay import visible_events
@@ -44,7 +44,7 @@ def test_events_are_replayed_in_the_same_order(sources: list[LogSource]) -> None
 
 def test_what_came_at_an_instant_or_later_is_left_out(sources: list[LogSource]) -> None:
     instant = middle_of(sources[0])
-    whole, pieces = (log_before(source, instant) for source in sources)
+    whole, pieces = (LogBefore(source, instant) for source in sources)
     for kind in KINDS:
         (frame,) = (getattr(piece, kind) for piece in whole.pieces())
         assert frame.equals(pl.concat([getattr(piece, kind) for piece in pieces.pieces()]))

@@ -35,6 +35,7 @@ def make(folder: Path, events: Path, encoder: str) -> Workspace:
 encoder = {json.dumps(encoder)}
 windows = 2
 epochs = 3
+words = "always"
 device = "cpu"
 tuning = {{ mode = "full", checkpoint_s = 0, dropout = 0, history_mask = 0 }}
 [ranker]

@@ -9,18 +9,20 @@ and where gRPC is not made as it was known (`recsys.serving.grpc_parts`) everyth
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import grpc
-import structlog
 from grpc_status import rpc_status
 
 from recsys.serving import grpc_parts
 from recsys.serving.commit import Ticket
 from recsys.serving.doors import Door
+from recsys.serving.logs import only_logged
 from recsys.serving.observer import Observer
 from recsys.serving.status import status_of
 
@@ -30,8 +32,6 @@ _Got = TypeVar("_Got")
 WRITE_EVENTS: Final = "/recsys.v1.EventService/WriteEvents"
 #: A longer message is checked in a thread; the events of this one take a millisecond or two.
 _SMALL_BYTES: Final = 2_048
-
-_log = structlog.get_logger("recsys.serving")
 
 
 class SmallWrites(Protocol):
@@ -50,7 +50,7 @@ class SmallWrites(Protocol):
 
         Args:
             message: What the deserializer gave.
-            then: Called with the ticket when it is settled; must not raise.
+            then: Called with the ticket when it is settled.
 
         Returns:
             None: nothing was done, and a thread must do it.
@@ -133,57 +133,62 @@ class _Arriving:
         self._event, self._state = args[1], args[2]
         self._parse: Callable[[bytes], object] = args[5]
         self._ticket: Ticket | None = None
-        self._has_ended = self._is_settled = False
+        self._has_ended = self._is_settled = self._has_left = False
         self.over: Future[Any] = Future()
 
     def begin(self) -> None:
         """Ask for the first message; gRPC holds the lock of the call."""
         self._service.enter()
-        grpc_parts.ask(self._event, self._state, self._first)
-
-    def _first(self, event: object) -> grpc_parts.Finished:
-        data = grpc_parts.message_of(event)
-        if data is not None and len(data) <= _SMALL_BYTES:
-            self._ticket = self._taken(data)
-            if self._ticket is not None:
-                # It may be settled already, and is answered when the caller has said all.
-                with self._state.condition:
-                    grpc_parts.ask(self._event, self._state, self._second)
-                return None, ()
-        return self._go_on([] if data is None else [data], is_last=data is None)
-
-    def _taken(self, data: bytes) -> Ticket | None:
         try:
-            return self._service.take(self._parse(data), self._settled)
-        except Exception:  # noqa: BLE001 - would end gRPC's thread, and with it the server
-            return None  # a thread comes to the same error, and tells it
+            grpc_parts.ask(self._event, self._state, self._heard)
+        except Exception as error:  # noqa: BLE001 - see `_heard`
+            self._end(partial(self._refuse, error))
 
-    def _second(self, event: object) -> grpc_parts.Finished:
-        data = grpc_parts.message_of(event)
-        if data is not None and self._ticket is not None:
-            return self._go_on([self._ticket, data], is_last=False)
-        finished = grpc_parts.received(self._state, is_last=True)
-        with self._state.condition:
-            self._has_ended, is_settled = True, self._is_settled
-        if is_settled:
-            self._answer()
-        return finished
-
-    def _settled(self, ticket: Ticket) -> None:
-        """Hear of the commit, in its thread; the end may not have been read yet."""
-        with self._state.condition:
-            self._ticket, self._is_settled = ticket, True
-            has_ended = self._has_ended
-        if has_ended:
-            self._answer()
-
-    def _go_on(self, read: list[bytes | Ticket], *, is_last: bool) -> grpc_parts.Finished:
-        """Go on in a thread with what was read, and with what gRPC reads from there on.
+    def _heard(self, event: object) -> grpc_parts.Finished:
+        """Take in what came; an error would end gRPC's thread, and with it the server.
 
         Returns:
             For gRPC's thread.
         """
-        finished = grpc_parts.received(self._state, is_last=is_last)
+        finished: grpc_parts.Finished | None = None
+        try:
+            data = grpc_parts.message_of(event)
+            if self._ticket is None and data is not None and self._is_taken(data):
+                # It may be settled already, and is answered when the caller has said all.
+                with self._state.condition:
+                    grpc_parts.ask(self._event, self._state, self._heard)
+                return None, ()
+            finished = grpc_parts.received(self._state, is_last=data is None)
+            if self._ticket is None or data is not None:
+                self._go_on([one for one in (self._ticket, data) if one is not None])
+            else:
+                self._heard_all()
+        except Exception as error:  # noqa: BLE001
+            self._end(partial(self._refuse, error))
+        return finished or grpc_parts.received(self._state, is_last=False)
+
+    def _is_taken(self, data: bytes) -> bool:
+        if len(data) <= _SMALL_BYTES:
+            # A thread comes to the same error, and tells it.
+            with contextlib.suppress(Exception):
+                self._ticket = self._service.take(self._parse(data), self._settled)
+        return self._ticket is not None
+
+    def _heard_all(self) -> None:
+        with self._state.condition:
+            self._has_ended, is_settled = True, self._is_settled
+        if is_settled:
+            self._end(self._answer)
+
+    def _settled(self, _: Ticket) -> None:
+        """Hear of the commit, in its thread; the end may not have been read yet."""
+        with self._state.condition:
+            self._is_settled, has_ended = True, self._has_ended
+        if has_ended:
+            self._end(self._answer)
+
+    def _go_on(self, read: list[bytes | Ticket]) -> None:
+        """Go on in a thread with what was read, and with what gRPC reads from there on."""
         rest = self._args[4]()
 
         def messages() -> Iterator[object]:
@@ -191,39 +196,49 @@ class _Arriving:
                 yield self._parse(one) if isinstance(one, bytes) else one
             yield from rest
 
-        self._service.leave()
-        thread = self._door.thread(self._call, *self._args[:4], messages, *self._args[5:])
-        thread.add_done_callback(lambda _: self.over.set_result(None))
-        return finished
+        def unless_over() -> Iterator[object] | None:
+            # A call that got no thread is refused, and yet waits in the pool for one.
+            return None if self.over.done() else messages()
 
-    def _answer(self) -> None:
-        """Answer; nobody may be there any more."""
-        code = grpc.StatusCode.UNKNOWN
-        try:
-            code = self._status()
-        except Exception as error:  # noqa: BLE001 - other callers of the group wait for theirs
-            _log.error("call_not_answered", found=type(error).__name__)
-        finally:
+        self._leave()
+        thread = self._door.thread(self._call, *self._args[:4], unless_over, *self._args[5:])
+        thread.add_done_callback(lambda _: self.over.set_result(None))
+
+    def _leave(self) -> None:
+        if not self._has_left:
+            self._has_left = True
             self._service.leave()
+
+    def _end(self, how: Callable[[], grpc.StatusCode]) -> None:
+        """End the call, and raise nothing: all calls need the thread that does it.
+
+        Args:
+            how: Sends answer or status; gives the code that counts.
+        """
+        code = grpc.StatusCode.UNKNOWN
+        with only_logged("call_not_answered"):
+            code = how()
+        self._leave()
+        with only_logged("call_not_observed"):
             seconds = time.perf_counter() - self._begun
             metadata = self._event.invocation_metadata
             self._door.observer.call_passed(WRITE_EVENTS, metadata, code.name, seconds)
-            self.over.set_result(None)
+        self.over.set_result(None)
 
-    def _status(self) -> grpc.StatusCode:
+    def _answer(self) -> grpc.StatusCode:
         assert self._ticket is not None
         try:
             response = self._service.answer(self._ticket)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            status = rpc_status.to_status(status_of(error))
-            grpc_parts.abort(
-                self._event,
-                self._state,
-                code=status.code,
-                details=status.details.encode(),
-                trailing=status.trailing_metadata,
-            )
-            code: grpc.StatusCode = status.code
-            return code
-        is_there = grpc_parts.answer(self._event, self._state, response)
-        return grpc.StatusCode.OK if is_there else grpc.StatusCode.CANCELLED
+            return self._refuse(error)
+        return grpc_parts.answer(self._event, self._state, response)
+
+    def _refuse(self, error: Exception) -> grpc.StatusCode:
+        status = rpc_status.to_status(status_of(error))
+        return grpc_parts.abort(
+            self._event,
+            self._state,
+            code=status.code,
+            details=status.details.encode(),
+            trailing=status.trailing_metadata,
+        )

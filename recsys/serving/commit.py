@@ -24,6 +24,7 @@ from recsys.errors import DeadlineError, OverloadError, RecsysError
 from recsys.schema import MICROSECONDS, Event, VisibleEvent
 from recsys.serving.clock import Clock
 from recsys.serving.contracts import EventFollower, EventWriter
+from recsys.serving.logs import only_logged
 from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
@@ -58,8 +59,8 @@ class Ticket:
         events: Checked events.
         n_accepted: How many of them were new; known when it is settled, as is the next.
         n_duplicates: How many were known.
-        then: Called with the ticket once it is settled, in the thread that commits; must not raise.
-            None: somebody waits.
+        then: Called with the ticket once it is settled, in the thread that commits; what it raises
+            is logged. None: somebody waits.
     """
 
     events: Sequence[Event]
@@ -67,6 +68,7 @@ class Ticket:
     n_duplicates: int = 0
     then: Callable[[Ticket], None] | None = None
     _failure: Exception | None = None
+    _is_settled: bool = False
     #: Held until the ticket is settled; a lock alone costs a fifth of an event.
     _pending: threading.Lock = field(default_factory=_held_lock)
 
@@ -87,13 +89,16 @@ class Ticket:
             raise self._failure
 
     def settle(self, failure: Exception | None = None) -> None:
-        """Release whoever waits."""
-        self._failure = failure
+        """Release whoever waits; what is settled stays as it is."""
+        if self._is_settled:
+            return
+        self._is_settled, self._failure = True, failure
         self._pending.release()
         # Who waits and the ticket know each other: what is left to the collector stops all threads.
         then, self.then = self.then, None
         if then is not None:
-            then(self)
+            with only_logged("settled_batch_not_answered"):
+                then(self)
 
 
 class GroupCommit:

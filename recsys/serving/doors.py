@@ -21,6 +21,7 @@ import grpc
 
 from recsys.errors import OverloadError
 from recsys.serving import grpc_parts
+from recsys.serving.logs import only_logged
 from recsys.serving.observer import Observer
 from recsys.serving.status import code_of
 
@@ -98,8 +99,11 @@ class _Here(ThreadPoolExecutor):
         given: tuple[Any, ...] = args
         if grpc_parts.IS_AS_KNOWN and isinstance(refusal := given[3], _Refusal):
             # Without what gRPC makes for a behaviour: a context, and an exception that ends it.
-            refusal.tell()
-            grpc_parts.abort(given[1], given[2], code=refusal.code, details=refusal.details)
+            # And without its guard: an error would end this thread, and with it the server.
+            with only_logged("refusal_not_observed"):
+                refusal.tell()
+            with only_logged("call_not_refused"):
+                grpc_parts.abort(given[1], given[2], code=refusal.code, details=refusal.details)
         else:
             call(*args, **kwargs)
         return self._done

@@ -9,6 +9,7 @@ so whoever uses them asks `IS_AS_KNOWN` first and has another way, as right and 
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +36,15 @@ _PARAMETERS: Final = {
     "_unary_response_in_pool": _IN_POOL,
     "_stream_response_in_pool": _IN_POOL,
 }
+_STATE: Final = (
+    "condition",
+    "due",
+    "client",
+    "code",
+    "details",
+    "trailing_metadata",
+    "statused",
+)
 _NAMES: Final = ("_RECEIVE_MESSAGE_TOKEN", "_OPEN", "_CLOSED", "_CANCELLED")
 
 
@@ -44,7 +54,15 @@ def _is_as_known() -> bool:
         if found is None or tuple(inspect.signature(found).parameters) != parameters:
             return False
     has_names = all(hasattr(_server, name) for name in _NAMES)
-    return has_names and hasattr(cygrpc, "ReceiveMessageOperation")
+    return has_names and hasattr(cygrpc, "ReceiveMessageOperation") and _is_state_as_known()
+
+
+def _is_state_as_known() -> bool:
+    try:
+        found = set(vars(_server._RPCState()))
+    except (AttributeError, TypeError):  # no such class, made otherwise, or without a dictionary
+        return False
+    return found.issuperset(_STATE)
 
 
 #: Whether the rest of this module may be used.
@@ -100,14 +118,14 @@ def received(state: Any, *, is_last: bool) -> Finished:  # noqa: ANN401
     return finished
 
 
-def answer(event: Any, state: Any, response: bytes) -> bool:  # noqa: ANN401
+def answer(event: Any, state: Any, response: bytes) -> grpc.StatusCode:  # noqa: ANN401
     """End a call with an answer.
 
     Returns:
-        Whether anybody was there.
+        `OK`, or why nobody was there any more.
     """
     _server._status(event, state, response)
-    return state.client is not _server._CANCELLED
+    return _unless_gone(event, state, grpc.StatusCode.OK)
 
 
 def abort(
@@ -117,8 +135,21 @@ def abort(
     code: grpc.StatusCode,
     details: bytes,
     trailing: Any = None,  # noqa: ANN401
-) -> None:
-    """End a call with a status other than `OK`."""
+) -> grpc.StatusCode:
+    """End a call with a status other than `OK`.
+
+    Returns:
+        Its code, or why nobody was there any more.
+    """
     with state.condition:
         state.code, state.details, state.trailing_metadata = code, details, trailing
         _server._abort(state, event.call, cygrpc.StatusCode.unknown, b"")
+    return _unless_gone(event, state, code)
+
+
+def _unless_gone(event: Any, state: Any, code: grpc.StatusCode) -> grpc.StatusCode:  # noqa: ANN401
+    if state.client is not _server._CANCELLED:
+        return code
+    # gRPC says that a call is over, and not whether its caller or its deadline ended it.
+    is_late = time.time() >= event.call_details.deadline
+    return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED

@@ -1,10 +1,15 @@
-"""Where the server's own log goes: one JSON object a line, on standard error."""
+"""The server's own log: one JSON object a line, on standard error."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
+
+_log = structlog.get_logger("recsys.serving")
 
 
 def log_to_stderr() -> None:
@@ -18,3 +23,20 @@ def log_to_stderr() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+@contextmanager
+def only_logged(event: str) -> Iterator[None]:
+    """Log what the block raises, and no more: for threads whose end would be everybody's.
+
+    Args:
+        event: Of the line; there is none where the log cannot be written either.
+
+    Yields:
+        Nothing.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - what this is for
+        with contextlib.suppress(Exception):  # a full disk, nobody who reads standard error
+            _log.error(event, found=type(error).__name__)

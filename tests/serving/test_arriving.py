@@ -8,10 +8,11 @@ import time
 
 import grpc
 import pytest
+from grpc import _server
 from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.schema import InteractionEvent
-from recsys.serving import grpc_parts
+from recsys.serving import grpc_parts, logs
 from recsys.serving.arriving import _Arriving
 from recsys.serving.client import Client
 from recsys.serving.commit import Ticket
@@ -28,7 +29,7 @@ class Heard(Observer):
     def __init__(self) -> None:
         self.passed = []
         self.threaded = []
-        self.inside = 0
+        self.inside = self.n_handed_in = 0
         self.changed = threading.Condition()
 
     def call_passed(self, method, metadata, code, seconds):
@@ -44,6 +45,7 @@ class Heard(Observer):
     def queued(self, what, change):
         with self.changed:
             self.inside += change if what == "write events" else 0
+            self.n_handed_in += change if what == "events" and change > 0 else 0
             self.changed.notify_all()
 
     def wait_for(self, is_so):
@@ -68,6 +70,22 @@ def message(*numbers, **fields):
 
 def test_grpc_is_made_of_the_parts_that_are_used():
     assert grpc_parts.IS_AS_KNOWN
+
+
+class Other:
+    def __init__(self) -> None:
+        self.condition, self.due, self.client = threading.Condition(), set(), "open"
+        self.code = self.details = self.trailing_metadata = None
+
+
+class Slotted:
+    __slots__ = ("client", "code", "condition", "details", "due", "statused", "trailing_metadata")
+
+
+@pytest.mark.parametrize("state", [Other, Slotted, lambda _: None, None])
+def test_a_state_of_a_call_that_is_made_otherwise_is_not_known(monkeypatch, state):
+    monkeypatch.setattr(_server, "_RPCState", state)
+    assert not grpc_parts._is_as_known()
 
 
 def test_one_small_message_has_no_thread_and_is_durable_when_it_is_answered(served):
@@ -180,16 +198,124 @@ def test_an_error_that_nobody_expects_is_told_by_a_thread():
     heard.wait_for(lambda h: h.threaded == [(CLICK, "INTERNAL")] * 2 and h.inside == 0)
 
 
-def test_nobody_is_there_any_more(served):
+@pytest.mark.parametrize("is_full", [False, True], ids=["written", "not written"])
+@pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "CANCELLED"])
+def test_why_nobody_is_there_any_more_is_counted(served, code, is_full):
     _, stub, writer, heard = served
     writer.may_sync.clear()
-    with pytest.raises(grpc.RpcError) as found:
-        stub.WriteEvents(iter([message(1)]), timeout=0.3)
-    assert found.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    first = stub.WriteEvents.future(iter([message(1)]), timeout=20)
+    deadline = time.monotonic() + 10
+    while not writer.appended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    is_late = code == "DEADLINE_EXCEEDED"
+    call = stub.WriteEvents.future(iter([message(2)]), timeout=0.5 if is_late else 20)
+    heard.wait_for(lambda h: h.n_handed_in == 2)
+    if is_late:
+        with pytest.raises(grpc.RpcError):
+            call.result()
+        time.sleep(0.1)  # the server's deadline comes after the caller's
+    else:
+        call.cancel()
+    # Once a later call on the connection is over, the server has heard that this one is.
+    assert stub.WriteEvents(iter([]), timeout=10).accepted == 0
+    writer.is_full = is_full
     writer.may_sync.set()
+    assert first.result().accepted == 1
     heard.wait_for(lambda h: h.inside == 0)
-    assert heard.passed == [(CLICK, "CANCELLED")]
+    assert sorted(heard.passed) == sorted([(CLICK, "OK"), (CLICK, code)])
+    writer.is_full = False
+    assert stub.WriteEvents(iter([message(3)]), timeout=10).accepted == 1
+
+
+class Raising(Heard):
+    """Hears of a call, and fails."""
+
+    def call_passed(self, method, metadata, code, seconds):
+        super().call_passed(method, metadata, code, seconds)
+        raise OSError
+
+
+class Torn:
+    """A log that cannot be written: a full disk, or nobody who reads standard error."""
+
+    def error(self, event, **found):
+        raise BrokenPipeError
+
+
+def test_an_observer_that_raises_where_the_commit_answers_stops_nothing(monkeypatch):
+    monkeypatch.setattr(logs, "_log", Torn())
+    heard = Raising()
+    with running(FakeEngine(), observer=heard, max_streams=1) as (_, channel):
+        stub = event_pb2_grpc.EventServiceStub(channel)
+        for n in range(5):
+            assert stub.WriteEvents(iter([message(n)]), timeout=10).accepted == 1
+            heard.wait_for(lambda h: h.inside == 0)
+    assert heard.passed == [(CLICK, "OK")] * 5
+
+
+def test_an_observer_that_raises_where_grpc_answers_stops_nothing():
+    heard, writer = Raising(), FakeWriter()
+    with running(FakeEngine(), writer=writer, observer=heard, max_streams=1) as (_, channel):
+        stub = event_pb2_grpc.EventServiceStub(channel)
+        for n in range(1, 4):
+            may_end = threading.Event()
+
+            def slowly(n=n, may_end=may_end):
+                yield message(n)
+                assert may_end.wait(10)
+
+            call = stub.WriteEvents.future(slowly(), timeout=20)
+            deadline = time.monotonic() + 10
+            while writer.n_synced < n and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.05)  # settled a moment later
+            may_end.set()
+            assert call.result().accepted == 1
+            heard.wait_for(lambda h: h.inside == 0)
+    assert heard.passed == [(CLICK, "OK")] * 3
+
+
+@pytest.mark.parametrize("n_asked", [0, 1], ids=["the first message", "the second"])
+def test_a_call_that_grpc_reads_no_message_of_is_refused(served, monkeypatch, n_asked):
+    _, stub, _, heard = served
+    ask, asked = grpc_parts.ask, []
+
+    def failing(*given):
+        asked.append(given)
+        if len(asked) > n_asked:
+            raise ValueError
+        ask(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc_parts, "ask", failing)
+        with pytest.raises(grpc.RpcError) as found:
+            stub.WriteEvents(iter([message(1)]), timeout=10)
+    assert found.value.code() is grpc.StatusCode.INTERNAL
+    heard.wait_for(lambda h: h.inside == 0)
+    assert heard.passed == [(CLICK, "INTERNAL")]
     assert stub.WriteEvents(iter([message(2)]), timeout=10).accepted == 1
+
+
+def test_a_call_for_which_there_is_no_thread_is_refused(served, monkeypatch):
+    server, stub, writer, heard = served
+
+    def failing():
+        raise RuntimeError  # as where no thread can be started
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server._events, "_adjust_thread_count", failing)
+        for sent in ([message(1), message(2)], [message(*range(99))]):
+            with pytest.raises(grpc.RpcError) as found:
+                stub.WriteEvents(iter(sent), timeout=10)
+            assert found.value.code() is grpc.StatusCode.INTERNAL
+    heard.wait_for(lambda h: h.inside == 0)
+    assert heard.passed == [(CLICK, "INTERNAL")] * 2
+    # What waits in the pool is not run when there is a thread again.
+    assert stub.WriteEvents(iter([message(3), message(4)]), timeout=10).accepted == 2
+    heard.wait_for(lambda h: h.inside == 0)
+    assert heard.threaded == [(CLICK, "OK")]
+    assert [visible.event.event_id for visible in writer.appended] == ["e1", "e3", "e4"]
+    assert server._commit._n_writers == 0
 
 
 def test_too_many_are_refused_and_there_is_room_again(served):

@@ -77,6 +77,21 @@ def test_a_call_too_many_is_refused_by_the_thread_that_gets_it(busy):
     assert not any(name.startswith(("rank", "rpc")) for _, name in heard.ended)
 
 
+def test_an_observer_that_raises_keeps_nobody_from_being_refused(busy, monkeypatch):
+    stub, _, heard, let_go = busy
+
+    def raising(method, code):
+        raise OSError
+
+    monkeypatch.setattr(heard, "call_refused", raising)
+    errors = [refusal(stub.Rank, REQUEST) for _ in range(3)]
+    assert {error.code() for error in errors} == {EXHAUSTED}
+    assert "rank" in errors[0].details()
+    let_go.set()
+    assert heard.reached[0].wait(10)
+    assert stub.Rank(REQUEST, timeout=10).model_version == "v1"
+
+
 def test_a_full_door_keeps_nobody_else_out(busy):
     stub, channel, _, _ = busy
     refusal(stub.Rank, REQUEST)

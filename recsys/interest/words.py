@@ -24,10 +24,10 @@ from recsys.interest.mapped import map_file
 from recsys.interest.spectrum import main_directions
 from recsys.terms import cut_terms
 
-#: Directions of words; as good as twice as many, and a third of the encoder's.
+#: Directions of words; other numbers were not compared.
 WORD_DIRECTIONS: Final = 128
 _MOST_WORDS: Final = 1 << 15
-#: More show no other directions.
+#: Of more texts a sample is learned from.
 _SAMPLE: Final = 20_000
 _TEXTS_PER_PASS: Final = 4_096
 

@@ -57,7 +57,8 @@ class WordReader:
         found = np.zeros((len(texts), self.directions.shape[1]), dtype=np.float32)
         directions = torch.as_tensor(self.directions)
         for start in range(0, len(texts) if self.places else 0, _TEXTS_PER_PASS):
-            rows = _weighed(texts[start : start + _TEXTS_PER_PASS], self.places, self.rarity)
+            cut = [cut_terms(text) for text in texts[start : start + _TEXTS_PER_PASS]]
+            rows = _weighed(cut, self.places, self.rarity)
             found[start : start + len(rows)] = (rows @ directions).numpy()
         return found
 
@@ -90,20 +91,20 @@ def learn_words(texts: Sequence[str]) -> WordReader:
     Returns:
         A reader of the words that stand in more than one of them.
     """
-    texts = texts[:: -(-len(texts) // _SAMPLE) or 1]
-    counts = Counter(word for text in texts for word in set(cut_terms(text)))
+    cut = [cut_terms(text) for text in texts[:: -(-len(texts) // _SAMPLE) or 1]]
+    counts = Counter(word for words in cut for word in set(words))
     common = [(-n, word) for word, n in counts.items() if n > 1]
     places = {word: place for place, (_, word) in enumerate(sorted(common)[:_MOST_WORDS])}
     n_texts = np.array([counts[word] for word in places], dtype=np.float32)
-    rarity = (1.0 + np.log((1.0 + len(texts)) / (1.0 + n_texts))).astype(np.float32)
+    rarity = (1.0 + np.log((1.0 + len(cut)) / (1.0 + n_texts))).astype(np.float32)
     if not places:
         return WordReader(places, rarity, np.zeros((0, 0), dtype=np.float32))
-    directions = main_directions(_weighed(texts, places, rarity), WORD_DIRECTIONS)
+    directions = main_directions(_weighed(cut, places, rarity), WORD_DIRECTIONS)
     return WordReader(places, rarity, np.ascontiguousarray(directions.T))
 
 
-def _weighed(texts: Sequence[str], known: dict[str, int], rarity: Vectors) -> torch.Tensor:
-    """Weigh the words of texts.
+def _weighed(texts: Sequence[list[str]], known: dict[str, int], rarity: Vectors) -> torch.Tensor:
+    """Weigh the words of texts that were cut into them.
 
     Returns:
         Sparse float32 (n_texts, n_words): of unit length, or zero.
@@ -111,7 +112,7 @@ def _weighed(texts: Sequence[str], known: dict[str, int], rarity: Vectors) -> to
     sizes = []
     places, weights = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
     for text in texts:
-        counts = Counter(known[word] for word in cut_terms(text) if word in known)
+        counts = Counter(known[word] for word in text if word in known)
         found = np.array(sorted(counts), dtype=np.int64)
         weight = (1.0 + np.log([counts[place] for place in found.tolist()])) * rarity[found]
         places.append(found)

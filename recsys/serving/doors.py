@@ -100,8 +100,7 @@ class _Here(ThreadPoolExecutor):
         if grpc_parts.IS_AS_KNOWN and isinstance(refusal := given[3], _Refusal):
             # Without what gRPC makes for a behaviour: a context, and an exception that ends it.
             # And without its guard: an error would end this thread, and with it the server.
-            with only_logged("refusal_not_observed"):
-                refusal.tell()
+            refusal.tell()
             with only_logged("call_not_refused"):
                 grpc_parts.abort(given[1], given[2], code=refusal.code, details=refusal.details)
         else:

@@ -11,7 +11,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, TextIO
 
 import structlog
@@ -55,7 +55,7 @@ class LogLines(CallListener):
         structlog.contextvars.unbind_contextvars("request_id")
 
     def call_passed(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+        self, method: str, metadata: Sequence[tuple[str, str | bytes]], code: str, seconds: float
     ) -> None:
         """Write the line of a call during which nothing else could be written."""
         if self._every_call:

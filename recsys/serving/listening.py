@@ -1,159 +1,73 @@
-"""Observers that hear durations: what metrics, traces and log lines have in common."""
+"""Several observers as one that cannot fail, and observers that gather what belongs to a call."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.serving.logs import log_error
 from recsys.serving.observer import Observer
 
-
-class Listener(Observer):
-    """An observer with a watch."""
-
-    def now(self) -> float:
-        """Start the watch.
-
-        Returns:
-            An instant in seconds.
-        """
-        return time.perf_counter()
-
-    def stage(self, name: str, since: float) -> float:
-        """Hear that a stage has ended.
-
-        Returns:
-            The instant at which the next one begins.
-        """
-        now = time.perf_counter()
-        self.stage_took(name, now - since)
-        return now
-
-    def plugin_ran(self, plugin: str, since: float) -> float:
-        """Hear that a plugin's own code has ended.
-
-        Returns:
-            The instant at which the next one begins.
-        """
-        now = time.perf_counter()
-        self.plugin_took(plugin, now - since)
-        return now
-
-    def stage_took(self, name: str, seconds: float) -> None:
-        """Hear how long a stage took."""
-
-    def plugin_took(self, plugin: str, seconds: float) -> None:
-        """Hear how long a plugin's own code took."""
+#: What an observer may hear; the watch is the same for all.
+_HEARD: Final = tuple(
+    name
+    for name in dir(Observer)
+    if not name.startswith("_") and name not in {"now", "stage", "plugin_ran"}
+)
+#: How long an observer's failures at one sort of call are not told of again, in seconds.
+_QUIET_S: Final = 60.0
 
 
-class Listeners(Listener):
-    """Tells several listeners everything.
+class Listeners(Observer):
+    """Tells several observers everything, and raises nothing.
+
+    Calls are told of in threads whose end would be everybody's: gRPC's own, and the one that
+    commits. So the server tells nobody but through this. An observer that fails hears of the next
+    call all the same, and the others hear of this one.
 
     Args:
-        all_of_them: The listeners, in the order in which they hear.
+        all_of_them: The observers, in the order in which they hear.
     """
 
-    def __init__(self, all_of_them: Sequence[Listener]) -> None:
-        self._all = tuple(all_of_them)
+    def __init__(self, all_of_them: Iterable[Observer]) -> None:
+        observers = tuple(all_of_them)
+        for name in _HEARD:
+            # Who does not care is not called: it would be most calls of most observers.
+            those = [one for one in observers if not _is_deaf(one, name)]
+            if those:
+                setattr(self, name, _telling(those, name))
 
-    def call_began(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Tell all."""
-        pairs = tuple(metadata)
-        for one in self._all:
-            one.call_began(method, pairs)
 
-    def call_ended(self, method: str, code: str, seconds: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.call_ended(method, code, seconds)
+def _is_deaf(one: Observer, name: str) -> bool:
+    return getattr(getattr(one, name), "__func__", None) is getattr(Observer, name)
 
-    def call_passed(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
-    ) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.call_passed(method, metadata, code, seconds)
 
-    def call_refused(self, method: str, code: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.call_refused(method, code)
+def _telling(those: list[Observer], name: str) -> Callable[..., None]:
+    all_of_them = [getattr(one, name) for one in those]
+    quiet_until = dict.fromkeys(all_of_them, -math.inf)
 
-    def stage_took(self, name: str, seconds: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.stage_took(name, seconds)
+    def tell(*what: object, **more: object) -> None:
+        for hear in all_of_them:
+            try:
+                hear(*what, **more)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is not the caller's
+                log_unless_quiet(hear, error)
 
-    def plugin_took(self, plugin: str, seconds: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.plugin_took(plugin, seconds)
+    def log_unless_quiet(hear: Callable[..., None], error: Exception) -> None:
+        now = time.monotonic()
+        if now >= quiet_until[hear]:
+            quiet_until[hear] = now + _QUIET_S
+            observer = type(those[all_of_them.index(hear)]).__name__
+            log_error("observer_failed", error, observer=observer, call=name)
 
-    def plugin_failed(self, plugin: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.plugin_failed(plugin)
-
-    def scored(self, matrix: NDArray[np.float32], scores: NDArray[np.float64]) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.scored(matrix, scores)
-
-    def degraded(self, reason: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.degraded(reason)
-
-    def shed(self, what: str, reason: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.shed(what, reason)
-
-    def queued(self, what: str, change: int) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.queued(what, change)
-
-    def events_written(self, accepted: int, duplicates: int, rejected: int) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.events_written(accepted, duplicates, rejected)
-
-    def committed(self, n_events: int, seconds: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.committed(n_events, seconds)
-
-    def followed(self, follower: str, lag_s: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.followed(follower, lag_s)
-
-    def model_active(self, name: str, version: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.model_active(name, version)
-
-    def compared(self, name: str, agreement: float, seconds: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.compared(name, agreement, seconds)
-
-    def ready(self, *, is_ready: bool) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.ready(is_ready=is_ready)
-
-    def close(self) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.close()
+    return tell
 
 
 class Took(NamedTuple):
@@ -191,7 +105,7 @@ class Call:
     n_candidates: int = 0
 
 
-class CallListener(Listener):
+class CallListener(Observer):
     """Gathers what belongs to one call, and hears of it when the call has ended."""
 
     _MOST_STAGES = 100
@@ -199,7 +113,7 @@ class CallListener(Listener):
     def __init__(self) -> None:
         self._here = threading.local()
 
-    def call_began(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    def call_began(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> None:
         """Begin to gather, in this thread."""
         self._here.call = Call(method, tuple(metadata))
         self.began(self._here.call)
@@ -226,7 +140,7 @@ class CallListener(Listener):
             self.ended(call, code, seconds)
 
     def call_passed(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+        self, method: str, metadata: Sequence[tuple[str, str | bytes]], code: str, seconds: float
     ) -> None:
         """Hear of a call that began and ended elsewhere."""
         now, now_ns = time.perf_counter(), time.time_ns()

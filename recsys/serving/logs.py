@@ -38,5 +38,16 @@ def only_logged(event: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - what this is for
-        with contextlib.suppress(Exception):  # a full disk, nobody who reads standard error
-            _log.error(event, found=type(error).__name__)
+        log_error(event, error)
+
+
+def log_error(event: str, error: Exception, **more: str) -> None:
+    """Log an error where that is possible, without its text, which may quote a caller.
+
+    Args:
+        event: Of the line.
+        error: What happened.
+        more: What else the line says.
+    """
+    with contextlib.suppress(Exception):  # a full disk, nobody who reads standard error
+        _log.error(event, found=type(error).__name__, **more)

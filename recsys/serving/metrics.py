@@ -7,14 +7,14 @@ that watches over them answers for all. A single server answers for itself.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from recsys.serving.listening import Listener
+from recsys.serving.observer import Observer
 
 _SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -42,7 +42,7 @@ class _ByLabels(dict[tuple[str, ...], _Metric]):
         return child
 
 
-class Metrics(Listener):
+class Metrics(Observer):
     """Counts what it hears.
 
     Args:
@@ -102,7 +102,7 @@ class Metrics(Listener):
         self._seconds[method,].observe(seconds)
 
     def call_passed(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+        self, method: str, metadata: Sequence[tuple[str, str | bytes]], code: str, seconds: float
     ) -> None:
         """Count an RPC that had no thread."""
         del metadata

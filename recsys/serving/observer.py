@@ -6,8 +6,9 @@ know overrides them. No call carries ids, attributes or other data of callers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+import time
+from collections.abc import Sequence
+from typing import final
 
 from recsys.pipeline.observing import RequestObserver
 
@@ -16,10 +17,48 @@ class Observer(RequestObserver):
     """Hears of calls, events, queues and models; this one is deaf.
 
     A call is handled in one thread from `call_began` to `call_ended`, so what the engine tells in
-    between belongs to it. Calls must not raise, and must be cheap.
+    between belongs to it. Calls must be cheap; what they raise is logged
+    (`recsys.serving.listening.Listeners`).
     """
 
-    def call_began(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    @final
+    def now(self) -> float:
+        """Start the watch.
+
+        Returns:
+            An instant in seconds.
+        """
+        return time.perf_counter()
+
+    @final
+    def stage(self, name: str, since: float) -> float:
+        """Hear that a stage has ended.
+
+        Returns:
+            The instant at which the next one begins.
+        """
+        now = time.perf_counter()
+        self.stage_took(name, now - since)
+        return now
+
+    @final
+    def plugin_ran(self, plugin: str, since: float) -> float:
+        """Hear that a plugin's own code has ended.
+
+        Returns:
+            The instant at which the next one begins.
+        """
+        now = time.perf_counter()
+        self.plugin_took(plugin, now - since)
+        return now
+
+    def stage_took(self, name: str, seconds: float) -> None:
+        """Hear how long a stage took."""
+
+    def plugin_took(self, plugin: str, seconds: float) -> None:
+        """Hear how long a plugin's own code took."""
+
+    def call_began(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> None:
         """Hear that an RPC came in.
 
         Args:
@@ -37,7 +76,7 @@ class Observer(RequestObserver):
         """
 
     def call_passed(
-        self, method: str, metadata: Iterable[tuple[str, str | bytes]], code: str, seconds: float
+        self, method: str, metadata: Sequence[tuple[str, str | bytes]], code: str, seconds: float
     ) -> None:
         """Hear of an RPC for which no thread was held; it neither begins nor ends otherwise.
 
@@ -113,6 +152,3 @@ class Observer(RequestObserver):
 
     def close(self) -> None:
         """Hear that the server has stopped; nothing is told after this."""
-
-
-DEAF: Final = Observer()

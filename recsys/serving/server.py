@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,14 +31,15 @@ from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
 from recsys.serving.cores import free_core, keep_to
 from recsys.serving.event_service import EventService
+from recsys.serving.listening import Listeners
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
-from recsys.serving.observer import DEAF, Observer
+from recsys.serving.observer import Observer
 from recsys.serving.port import check_host, credentials_of, listen, make_server
 from recsys.serving.ranking_service import RankingService
 from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
-from recsys.serving.watching import listeners_of
+from recsys.serving.watching import observers_of
 from recsys.v1 import (
     event_pb2,
     event_pb2_grpc,
@@ -74,7 +75,7 @@ class Parts:
         bundles: What can be activated.
         writer: Where events become durable; the server closes it.
         clock: The server's time.
-        observer: Hears what the server does.
+        observers: Hear what the server does; the server closes them.
         feature_log: Where the engine keeps a sample of what it served; the server closes it.
         follower: Gives events of other processes; the server closes it. None: there are none.
         is_shared: Whether other processes listen on the same port.
@@ -86,7 +87,7 @@ class Parts:
     bundles: BundleCatalogue
     writer: EventWriter
     clock: Clock
-    observer: Observer = DEAF
+    observers: Sequence[Observer] = ()
     feature_log: FeatureLog | None = None
     follower: EventFollower | None = None
     is_shared: bool = False
@@ -116,13 +117,14 @@ class RunningServer:
         for lacking in parts.engine.warm_up():
             # Who answers with less answers more than who does not start.
             _log.warning("starting_degraded", found=lacking)
-        self._switch = EngineSwitch(parts.engine, parts.bundles, parts.observer)
+        self._observer = Listeners(parts.observers)
+        self._switch = EngineSwitch(parts.engine, parts.bundles, self._observer)
         self._switch.split(config.variants)
-        self._shadow = _open_shadow(self._switch, config, parts.observer)
+        self._shadow = _open_shadow(self._switch, config, self._observer)
         credentials = credentials_of(config, parts.folder)
-        self._events = EventDoor(config.max_streams, parts.observer)
+        self._events = EventDoor(config.max_streams, self._observer)
         self._server = make_server(
-            config, parts.folder, self._events, parts.observer, is_shared=parts.is_shared
+            config, parts.folder, self._events, self._observer, is_shared=parts.is_shared
         )
         self.address = listen(self._server, config.host, port, credentials)
         self._commit = GroupCommit(
@@ -131,7 +133,7 @@ class RunningServer:
             parts.clock,
             follower=parts.follower,
             gather_ms=config.group_commit_ms,
-            observer=parts.observer,
+            observer=self._observer,
         )
         self._health = health.HealthServicer()
         self._add_services(self._switch, parts, config)
@@ -140,7 +142,6 @@ class RunningServer:
         self._watch = threading.Thread(target=self._follow_store, name="models", daemon=True)
         self._server.start()
         self._watch.start()
-        self._observer = parts.observer
         self._observer.ready(is_ready=True)
 
     def stop(self) -> None:
@@ -180,7 +181,7 @@ class RunningServer:
             _log.error("state_not_made_anew", found=str(error))
 
     def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
-        server, clock, observer = self._server, parts.clock, parts.observer
+        server, clock, observer = self._server, parts.clock, self._observer
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RankingService(switch, clock, config, observer=observer, shadow=self._shadow), server
         )
@@ -234,15 +235,15 @@ def start_server(
         engine = engine or load_engine(workspace, for_others=True)
         feature_log = _open_feature_log(workspace)
         engine.record_features(feature_log)
-        observer = listeners_of(config, port=port, is_shared=is_shared, trace=trace)
-        opened.callback(observer.close)
+        observers = observers_of(config, port=port, is_shared=is_shared, trace=trace)
+        opened.callback(Listeners(observers).close)
         clock, anchor = make_clock(config.clock, engine.last_event_us, anchor)
         parts = Parts(
             engine=engine,
             bundles=BundleStore(workspace.bundles),
             writer=writer,
             clock=clock,
-            observer=observer,
+            observers=observers,
             feature_log=feature_log,
             follower=follower,
             is_shared=is_shared,

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 
 from recsys.config import MetricsConfig, ServingConfig
 from recsys.serving.lines import LogLines, TraceLines
-from recsys.serving.listening import Listener, Listeners
 from recsys.serving.metrics import Metrics
 from recsys.serving.metrics_port import MetricsPort
+from recsys.serving.observer import Observer
 
 _log = structlog.get_logger("recsys.serving")
 
@@ -37,9 +37,9 @@ class PublishedMetrics(Metrics):
         self.port.close()
 
 
-def listeners_of(
+def observers_of(
     config: ServingConfig, *, port: int, is_shared: bool = False, trace: bool = False
-) -> Listeners:
+) -> list[Observer]:
     """Open everything that listens.
 
     Args:
@@ -49,13 +49,13 @@ def listeners_of(
         trace: Print the stages of calls.
 
     Returns:
-        The listeners; the server closes them.
+        The observers; the server closes them.
 
     Raises:
         ConfigError: Traces are wanted and cannot be sent.
         ServerError: The metrics port cannot be listened on.
     """
-    found: list[Listener] = [LogLines(every_call=config.log_calls)]
+    found: list[Observer] = [LogLines(every_call=config.log_calls)]
     if config.traces:
         from recsys.serving.tracing import exported_spans
 
@@ -66,4 +66,4 @@ def listeners_of(
         registry = CollectorRegistry()
         metrics = config.metrics if port else config.metrics.model_copy(update={"port": 0})
         found.append(Metrics(registry) if is_shared else PublishedMetrics(metrics, registry))
-    return Listeners(found)
+    return found

@@ -23,7 +23,6 @@ from recsys.pipeline.requests import (
 )
 from recsys.schema import InteractionEvent, ItemEvent
 from recsys.serving.clock import SystemClock
-from recsys.serving.observer import DEAF
 from recsys.serving.server import Parts, RunningServer
 
 MADE_AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -180,7 +179,7 @@ class FakeWriter:
 
 @contextlib.contextmanager
 def running(
-    engine=None, *, writer=None, bundles=None, clock=None, observer=DEAF, follower=None, **config
+    engine=None, *, writer=None, bundles=None, clock=None, observers=(), follower=None, **config
 ):
     """Run a real server on a free port and give it, its address and a channel to it."""
     parts = Parts(
@@ -188,7 +187,7 @@ def running(
         bundles=bundles or FakeBundles("v1", "v2", "damaged"),
         writer=writer or FakeWriter(),
         clock=clock or SystemClock(),
-        observer=observer,
+        observers=observers,
         follower=follower,
     )
     server = RunningServer(parts, ServingConfig(drain_s=5.0, **config), 0)

@@ -56,7 +56,10 @@ class Heard(Observer):
 @pytest.fixture
 def served():
     writer, heard = FakeWriter(), Heard()
-    with running(FakeEngine(), writer=writer, observer=heard, max_streams=4) as (server, channel):
+    with running(FakeEngine(), writer=writer, observers=[heard], max_streams=4) as (
+        server,
+        channel,
+    ):
         yield server, event_pb2_grpc.EventServiceStub(channel), writer, heard
 
 
@@ -189,7 +192,7 @@ def test_an_error_that_nobody_expects_is_told_by_a_thread():
             raise ValueError
 
     heard = Heard()
-    with running(FakeEngine(), clock=Broken(), observer=heard) as (_, channel):
+    with running(FakeEngine(), clock=Broken(), observers=[heard]) as (_, channel):
         stub = event_pb2_grpc.EventServiceStub(channel)
         for _ in range(2):
             with pytest.raises(grpc.RpcError) as found:
@@ -245,7 +248,7 @@ class Torn:
 def test_an_observer_that_raises_where_the_commit_answers_stops_nothing(monkeypatch):
     monkeypatch.setattr(logs, "_log", Torn())
     heard = Raising()
-    with running(FakeEngine(), observer=heard, max_streams=1) as (_, channel):
+    with running(FakeEngine(), observers=[heard], max_streams=1) as (_, channel):
         stub = event_pb2_grpc.EventServiceStub(channel)
         for n in range(5):
             assert stub.WriteEvents(iter([message(n)]), timeout=10).accepted == 1
@@ -255,7 +258,7 @@ def test_an_observer_that_raises_where_the_commit_answers_stops_nothing(monkeypa
 
 def test_an_observer_that_raises_where_grpc_answers_stops_nothing():
     heard, writer = Raising(), FakeWriter()
-    with running(FakeEngine(), writer=writer, observer=heard, max_streams=1) as (_, channel):
+    with running(FakeEngine(), writer=writer, observers=[heard], max_streams=1) as (_, channel):
         stub = event_pb2_grpc.EventServiceStub(channel)
         for n in range(1, 4):
             may_end = threading.Event()
@@ -335,7 +338,7 @@ def test_too_many_are_refused_and_there_is_room_again(served):
 def test_without_the_parts_every_call_has_a_thread(monkeypatch):
     monkeypatch.setattr(grpc_parts, "IS_AS_KNOWN", False)
     writer, heard = FakeWriter(), Heard()
-    with running(FakeEngine(), writer=writer, observer=heard, max_streams=1) as (_, channel):
+    with running(FakeEngine(), writer=writer, observers=[heard], max_streams=1) as (_, channel):
         stub = event_pb2_grpc.EventServiceStub(channel)
         writer.may_sync.clear()
         held = stub.WriteEvents.future(iter([message(1)]), timeout=20)

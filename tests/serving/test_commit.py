@@ -12,15 +12,15 @@ from recsys.errors import LogError, RecsysError
 from recsys.schema import InteractionEvent
 from recsys.serving.clock import SystemClock
 from recsys.serving.commit import GroupCommit, Ticket
-from recsys.serving.observer import DEAF
+from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
 
 @pytest.fixture
 def committing():
     writer = FakeWriter()
-    switch = EngineSwitch(FakeEngine(), FakeBundles("v1"), DEAF)
-    commit = GroupCommit(switch, writer, SystemClock(), gather_ms=1.0, observer=DEAF)
+    switch = EngineSwitch(FakeEngine(), FakeBundles("v1"), Observer())
+    commit = GroupCommit(switch, writer, SystemClock(), gather_ms=1.0, observer=Observer())
     with contextlib.closing(commit):
         yield commit, writer
 

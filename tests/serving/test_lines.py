@@ -15,7 +15,6 @@ from serving_fakes import FakeEngine, running
 
 from recsys.serving.client import Client
 from recsys.serving.lines import LogLines, TraceLines
-from recsys.serving.listening import Listeners
 from recsys.serving.tracing import Spans
 from recsys.v1 import ranking_pb2, ranking_pb2_grpc
 
@@ -44,7 +43,7 @@ def rank(channel, *metadata, user_id="secret-user", item_ids=("secret-item",)):
 
 
 def test_a_line_per_call_has_a_request_id_and_nothing_else_of_the_caller(log):
-    with running(observer=LogLines(every_call=True)) as (_, channel):
+    with running(observers=[LogLines(every_call=True)]) as (_, channel):
         rank(channel, ("x-request-id", "abc-1"))
         rank(channel, ("x-request-id", "secret spaces"))
         with pytest.raises(grpc.RpcError):
@@ -61,7 +60,7 @@ def test_a_line_per_call_has_a_request_id_and_nothing_else_of_the_caller(log):
 def test_an_internal_error_is_logged_under_the_request_id_of_its_call(log):
     engine = FakeEngine()
     engine.before_rank = lambda query: 1 // 0
-    with running(engine, observer=LogLines(every_call=False)) as (_, channel):
+    with running(engine, observers=[LogLines(every_call=False)]) as (_, channel):
         with pytest.raises(grpc.RpcError):
             rank(channel, ("x-request-id", "abc-2"))
         with pytest.raises(grpc.RpcError):
@@ -74,7 +73,7 @@ def test_an_internal_error_is_logged_under_the_request_id_of_its_call(log):
 def test_a_trace_prints_the_stages_of_one_call_a_second():
     out = io.StringIO()
     with (
-        running(observer=TraceLines(out, every_s=60)) as (server, _),
+        running(observers=[TraceLines(out, every_s=60)]) as (server, _),
         Client(server.address) as client,
     ):
         for _ in range(3):
@@ -90,8 +89,7 @@ def test_a_call_is_a_span_below_its_callers_with_a_span_for_each_stage():
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    listeners = Listeners([Spans(provider)])
-    with running(observer=listeners) as (_, channel):
+    with running(observers=[Spans(provider)]) as (_, channel):
         rank(channel, ("traceparent", f"00-{trace_id}-{parent}-01"))
         with pytest.raises(grpc.RpcError):
             rank(channel, item_ids=[])

@@ -22,7 +22,7 @@ from recsys.errors import ServerError
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
 from recsys.serving.metrics import Metrics
-from recsys.serving.watching import listeners_of
+from recsys.serving.watching import observers_of
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "recsys.json"
 RANK = "/recsys.v1.RankingService/Rank"
@@ -59,19 +59,19 @@ class ScoringEngine(FakeEngine):
 
 
 @pytest.fixture
-def listeners():
-    return listeners_of(ServingConfig(), port=0)
+def observers():
+    return observers_of(ServingConfig(), port=0)
 
 
-def port_of(listeners):
-    return listeners._all[-1].port.address
+def port_of(observers):
+    return observers[-1].port.address
 
 
-def test_everything_that_a_server_does_is_counted(listeners):
-    address = port_of(listeners)
+def test_everything_that_a_server_does_is_counted(observers):
+    address = port_of(observers)
     click = InteractionEvent("e1", 0, "u", "a", "click")
     with (
-        running(ScoringEngine(), observer=listeners) as (server, _),
+        running(ScoringEngine(), observers=observers) as (server, _),
         Client(server.address) as client,
     ):
         client.rank("u", ["a", "b"])
@@ -99,11 +99,11 @@ def test_everything_that_a_server_does_is_counted(listeners):
     assert found["recsys_model", "main", "v2"] == 1
 
 
-def test_probes_hear_when_the_server_takes_calls_and_when_it_drains(listeners):
-    address = port_of(listeners)
+def test_probes_hear_when_the_server_takes_calls_and_when_it_drains(observers):
+    address = port_of(observers)
     assert fetch(address, "/live") == (200, "live\n")
     assert fetch(address, "/ready")[0] == 503
-    with running(observer=listeners) as (server, _):
+    with running(observers=observers) as (server, _):
         assert fetch(address, "/ready") == (200, "ready\n")
         assert fetch(address, "/other")[0] == 404
         server._observer.ready(is_ready=False)
@@ -112,17 +112,18 @@ def test_probes_hear_when_the_server_takes_calls_and_when_it_drains(listeners):
         fetch(address, "/live")
 
 
-def test_a_port_that_is_taken_is_named(listeners):
-    port = int(port_of(listeners).rpartition(":")[2])
+def test_a_port_that_is_taken_is_named(observers):
+    port = int(port_of(observers).rpartition(":")[2])
     config = ServingConfig(metrics=MetricsConfig(port=port))
     with pytest.raises(ServerError, match=r"serving\.metrics\.port"):
-        listeners_of(config, port=1)
-    listeners.close()
+        observers_of(config, port=1)
+    for one in observers:
+        one.close()
 
 
 def test_metrics_can_be_switched_off():
     config = ServingConfig(metrics=MetricsConfig(enabled=False))
-    assert len(listeners_of(config, port=0)._all) == 1
+    assert len(observers_of(config, port=0)) == 1
 
 
 SHARED = """

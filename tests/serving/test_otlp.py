@@ -43,7 +43,7 @@ def collector(monkeypatch):
 
 
 def test_a_collector_gets_the_spans_of_a_call_below_its_callers(collector):
-    with running(observer=exported_spans()) as (_, channel):
+    with running(observers=[exported_spans()]) as (_, channel):
         stub = ranking_pb2_grpc.RankingServiceStub(channel)
         stub.Rank(ranking_pb2.RankRequest(item_ids=["i"]), metadata=[CALLER], timeout=10)
     # A server that stops sends what is left.

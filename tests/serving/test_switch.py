@@ -13,7 +13,7 @@ from recsys.config import ServingConfig, VariantConfig
 from recsys.errors import BundleError
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
 from recsys.serving.client import Client
-from recsys.serving.observer import DEAF, Observer
+from recsys.serving.observer import Observer
 from recsys.serving.shadow import agreement_of
 from recsys.serving.switch import EngineSwitch, share_of
 
@@ -22,7 +22,7 @@ USERS = [f"user{n}" for n in range(2000)]
 
 def switch_of(engine=None, *versions):
     bundles = FakeBundles(*(versions or ("v1", "v2", "v3", "damaged", "cold", "lame")))
-    return EngineSwitch(engine or FakeEngine(), bundles, DEAF), bundles
+    return EngineSwitch(engine or FakeEngine(), bundles, Observer()), bundles
 
 
 def eventually(check, timeout_s=5.0):
@@ -187,7 +187,7 @@ def test_a_shadow_answers_for_nobody_and_is_compared():
     observer = Compares()
     shadow = {"shadow": "v2", "shadow_share": 1.0}
     with (
-        running(observer=observer, **shadow) as (server, _),
+        running(observers=[observer], **shadow) as (server, _),
         Client(server.address) as client,
     ):
         for n in range(5):
@@ -206,7 +206,7 @@ def test_a_shadow_that_fails_harms_nobody():
     observer = Compares()
     shadow = {"shadow": "v2", "shadow_share": 1.0}
     with (
-        running(Fails(), observer=observer, **shadow) as (server, _),
+        running(Fails(), observers=[observer], **shadow) as (server, _),
         Client(server.address) as client,
     ):
         assert client.rank("u", ["a"]).item_ids == ["a"]

@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from recsys.errors import DeadlineError, OverloadError, RecsysError
+from recsys.errors import DeadlineError, LogError, OverloadError, RecsysError
 from recsys.schema import MICROSECONDS, Event, VisibleEvent
 from recsys.serving.clock import Clock
 from recsys.serving.contracts import EventFollower, EventWriter
@@ -29,6 +29,8 @@ from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
 _WHAT: Final = "write events"
+#: What waits for the disk.
+_EVENTS: Final = "events"
 #: Events that may wait for the disk; more make their callers wait.
 _QUEUE_EVENTS: Final = 20_000
 #: A group of this size does not wait for more.
@@ -185,10 +187,13 @@ class GroupCommit:
         """
         ticket = Ticket(events)
         with self._room:
-            if not self._room.wait_for(self._has_room, timeout_s) or self._closed:
+            if not self._room.wait_for(self._has_room, timeout_s):
+                self._observer.shed(_EVENTS, "full")
+                raise OverloadError(_WHAT, _QUEUE_EVENTS)
+            if self._closed:
                 raise OverloadError(_WHAT, _QUEUE_EVENTS)
             self._put(ticket)
-        self._observer.queued("events", len(events))
+        self._observer.queued(_EVENTS, len(events))
         return ticket
 
     def try_submit(self, events: Sequence[Event], then: Callable[[Ticket], None]) -> Ticket | None:
@@ -206,7 +211,7 @@ class GroupCommit:
             if self._closed or not self._has_room():
                 return None
             self._put(ticket)
-        self._observer.queued("events", len(events))
+        self._observer.queued(_EVENTS, len(events))
         return ticket
 
     def _put(self, ticket: Ticket) -> None:
@@ -238,6 +243,8 @@ class GroupCommit:
                 if group:
                     self._commit(group)
             except Exception as error:  # noqa: BLE001 - belongs to the callers, not to this thread
+                if group:
+                    self._observer.commit_failed("log" if isinstance(error, LogError) else "other")
                 for ticket in group:
                     ticket.settle(error)
 
@@ -261,7 +268,7 @@ class GroupCommit:
             self._was_crowded = len(group) >= _MANY_CALLERS
             self._n_events = 0
             self._room.notify_all()
-        self._observer.queued("events", -n_events)
+        self._observer.queued(_EVENTS, -n_events)
         return group
 
     def _follow(self) -> None:

@@ -83,6 +83,9 @@ class Metrics(Observer):
         self._events = _ByLabels(counter("events", "Events that came in", "outcome"))
         self._commits = histogram("commit_seconds", "Time of a group commit", _SECONDS)
         self._commit_events = histogram("commit_events", "Events of a group commit", _COUNTS)
+        self._commit_failures = _ByLabels(
+            counter("commit_failures", "Groups that could not be written", "reason")
+        )
         self._lag = histogram("follower_lag_seconds", "Age of events of others", _LAG_SECONDS)
         self._agreement = _ByLabels(histogram("agreement", "Of compared answers", _SHARES, "slot"))
         self._compared = _ByLabels(
@@ -93,6 +96,9 @@ class Metrics(Observer):
             mode: Literal["livesum"] = "livesum"
             return Gauge(f"recsys_{name}", text, labels, registry=registry, multiprocess_mode=mode)
 
+        # At zero from the start: a rate sees no first failure that comes with its own series.
+        for reason in ("log", "other"):
+            self._commit_failures[reason,].inc(0)
         self._queued = _ByLabels(gauge("queued", "At work or waiting", "what"))
         self._models = gauge("model", "1 for the bundle that answers", "slot", "version")
 
@@ -161,6 +167,10 @@ class Metrics(Observer):
         """Count a group commit."""
         self._commits.observe(seconds)
         self._commit_events.observe(n_events)
+
+    def commit_failed(self, reason: str) -> None:
+        """Count a group that could not be written."""
+        self._commit_failures[reason,].inc()
 
     def followed(self, follower: str, lag_s: float) -> None:
         """Count how old events of others were when they arrived here."""

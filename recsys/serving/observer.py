@@ -122,6 +122,13 @@ class Observer(RequestObserver):
             seconds: From the first write to the last acknowledgement.
         """
 
+    def commit_failed(self, reason: str) -> None:
+        """Hear that a group of events could not be written; their callers are told.
+
+        Args:
+            reason: `log` where the disk takes none, else `other`.
+        """
+
     def followed(self, follower: str, lag_s: float) -> None:
         """Hear how far this process is behind the events of another one.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 import pytest
 from serving_fakes import FakeBundles, FakeEngine, FakeWriter
 
-from recsys.errors import LogError, RecsysError
+from recsys.errors import LogError, OverloadError, RecsysError
 from recsys.schema import InteractionEvent
 from recsys.serving.clock import SystemClock
 from recsys.serving.commit import GroupCommit, Ticket
@@ -16,11 +17,29 @@ from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 
 
+class Heard(Observer):
+    """Remembers what was refused and what failed."""
+
+    def __init__(self) -> None:
+        self.found = []
+
+    def shed(self, what, reason):
+        self.found.append((what, reason))
+
+    def commit_failed(self, reason):
+        self.found.append(("commit", reason))
+
+
 @pytest.fixture
-def committing():
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def committing(heard):
     writer = FakeWriter()
     switch = EngineSwitch(FakeEngine(), FakeBundles("v1"), Observer())
-    commit = GroupCommit(switch, writer, SystemClock(), gather_ms=1.0, observer=Observer())
+    commit = GroupCommit(switch, writer, SystemClock(), gather_ms=1.0, observer=heard)
     with contextlib.closing(commit):
         yield commit, writer
 
@@ -63,3 +82,23 @@ def test_a_ticket_is_settled_once():
     ticket.settle(RecsysError("late"))
     ticket.check()
     assert told == [ticket]
+
+
+def test_a_disk_that_is_behind_is_told_from_one_that_takes_nothing(committing, heard):
+    commit, writer = committing
+    writer.may_sync.clear()
+    tickets = [commit.submit([click(0)], 10)]
+    while not writer.appended:
+        time.sleep(0.01)
+    tickets.append(commit.submit([click(n) for n in range(1, 20_001)], 10))
+    with pytest.raises(OverloadError):
+        commit.submit([click(20_001)], 0.01)
+    assert heard.found == [("events", "full")]
+    writer.may_sync.set()
+    for ticket in tickets:
+        ticket.wait(60)
+    writer.is_full = True
+    ticket = commit.submit([click(20_001)], 10)
+    with pytest.raises(LogError):
+        ticket.wait(10)
+    assert heard.found == [("events", "full"), ("commit", "log")]

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from serving_fakes import FakeEngine, running
+from serving_fakes import FakeEngine, FakeWriter, running
 
 from recsys.config import MetricsConfig, ServingConfig
 from recsys.errors import ServerError
@@ -25,6 +27,8 @@ from recsys.serving.metrics import Metrics
 from recsys.serving.watching import observers_of
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "recsys.json"
+ALERTS = Path(__file__).parents[2] / "deploy" / "prometheus" / "recsys.rules.yaml"
+LOG, WRITERS = "RecsysLogCannotBeWritten", "RecsysWritersTurnedAway"
 RANK = "/recsys.v1.RankingService/Rank"
 
 
@@ -176,3 +180,63 @@ def test_the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them():
     families = {re.sub(r"_(total|sum|count|bucket|created)$", "", name) for name in asked}
     known = {re.sub(r"_(total|sum|count|bucket|created)$", "", name) for name in names_of_metrics()}
     assert families == known
+
+
+def alerts():
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return {rule["alert"]: rule["expr"] for rule in group["rules"]}
+
+
+def test_alerts_ask_for_metrics_that_there_are_and_the_operators_page_has_all_of_them():
+    for name, expression in alerts().items():
+        asked = set(re.findall(r"\brecsys_[a-z_]+", expression))
+        assert asked
+        assert asked <= names_of_metrics(), name
+    page = (ALERTS.parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(Recsys[A-Za-z]+)`", page)) == alerts().keys()
+
+
+def counted(text, alert):
+    """Sum what the one counter that an alert looks at has counted."""
+    ((metric, label, operator, wanted),) = re.findall(
+        r"(recsys_\w+){(\w+)(=~?)\"([^\"]*)\"}", alerts()[alert]
+    )
+    pattern = wanted if operator == "=~" else re.escape(wanted)
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == metric and re.fullmatch(pattern, sample.labels[label])
+    )
+
+
+@pytest.mark.parametrize("n_events", [1, 99], ids=["without a thread", "in a thread"])
+def test_a_full_disk_and_too_many_writers_are_alerts_of_their_own(observers, n_events):
+    address, writer = port_of(observers), FakeWriter()
+    clicks = [InteractionEvent(f"e{n}", 0, "u", "a", "click") for n in range(n_events)]
+
+    def fired():
+        text = fetch(address, "/metrics")[1]
+        return {name: counted(text, name) for name in (LOG, WRITERS)}
+
+    with (
+        running(writer=writer, observers=observers, max_streams=1) as (server, _),
+        Client(server.address) as client,
+        Client(server.address) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert fired() == {LOG: 0, WRITERS: 0}
+        writer.is_full = True
+        with pytest.raises(grpc.RpcError, match="No space left"):
+            client.write_events(clicks)
+        assert fired() == {LOG: 1, WRITERS: 0}
+        writer.is_full = False
+        writer.may_sync.clear()
+        held = pool.submit(client.write_events, clicks)
+        while not writer.appended:
+            pass
+        with pytest.raises(grpc.RpcError, match="RESOURCE_EXHAUSTED"):
+            other.write_events(clicks)
+        writer.may_sync.set()
+        assert held.result().accepted == n_events
+        assert fired() == {LOG: 1, WRITERS: 1}

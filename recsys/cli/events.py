@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 
 _YEAR_1971_US: Final = 365 * 86_400_000_000
 _WRONG_UNIT: Final = (
-    "all of it is from 1970: were seconds or milliseconds written where microseconds are expected? "
-    "Windows and sessions mean nothing then; remove the log and import again"
+    "{share} of it is from 1970: were seconds or milliseconds written where microseconds are "
+    "expected? Windows and sessions mean nothing then; remove the log and import again"
 )
+_STATS: Final = {
+    "n_items": "items with a description",
+    "n_users": "users",
+    "first_at": "first event",
+    "last_at": "last event",
+    "spool_files": "files of the spool that wait for a merge",
+    "spool_bytes": "their bytes",
+    "items_unknown": "shown (or acted on) without a description",
+    "interactions_linked": "interactions whose impression is in the log",
+}
 
 cli = typer.Typer(help="The behaviour log: import, merge, look.", no_args_is_help=True)
 
@@ -96,8 +106,9 @@ def print_import(report: ImportReport) -> None:
     print_table("Imported", ("table", "read", "new", "known already"), rows)
     if report.first_at is not None and report.last_at is not None:
         typer.echo(f"from {_shown_instant(report.first_at)} to {_shown_instant(report.last_at)}")
-        if report.last_at < _YEAR_1971_US:
-            typer.echo(_WRONG_UNIT, err=True)
+        if report.first_at < _YEAR_1971_US:
+            share = "all" if report.last_at < _YEAR_1971_US else "a part"
+            typer.echo(_WRONG_UNIT.format(share=share), err=True)
     for reason, n_records in report.left_out.most_common():
         typer.echo(f"left out {n_records:,}: {reason}")
     if report.passed_over:
@@ -181,7 +192,11 @@ def stats(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> N
     values = msgspec.to_builtins(found)
     for name in ("first_at", "last_at"):
         values[name] = "-" if values[name] is None else _shown_instant(values[name])
-    rows = [[key.replace("_", " "), _shown(value)] for key, value in values.items()]
+    for name in ("items_unknown", "interactions_linked"):
+        values[name] = "-" if values[name] is None else f"{values[name]:.1%}"
+    rows = [
+        [_STATS.get(key, key.replace("_", " ")), _shown(value)] for key, value in values.items()
+    ]
     print_table("Log", ("what", "found"), rows)
 
 

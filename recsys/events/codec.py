@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -27,8 +28,14 @@ T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-#: Fields of an event that may be whole numbers in a file.
-_IDS: Final = frozenset({"item_id", "item_ids", "user_id", "impression_id", "session_id"})
+#: Fields that may be whole numbers in a file.
+_IDS: Final = frozenset({
+    *("event_id", "item_id", "item_ids", "user_id", "impression_id", "session_id"),
+})
+#: Objects of names and values, in which a file may say null of what it does not know.
+_OBJECTS: Final = frozenset({"attributes", "context", "item_attributes"})
+#: What programs write for a number that JSON does not have.
+_NO_NUMBER: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Infinity)\b")
 
 
 class _Item(msgspec.Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -91,7 +98,7 @@ def encode_event(event: Event) -> bytes:
 def decode_event(line: bytes) -> Event:
     """Read one line of the project's own format; its values are left to `check_event`.
 
-    Ids may be whole numbers; they become text.
+    Ids may be whole numbers; they become text. Attributes that are null are left out.
 
     Returns:
         The event; an impression without an id of its own has its event id.
@@ -102,10 +109,10 @@ def decode_event(line: bytes) -> Event:
     try:
         return _event_of(decode_line(_decode_record, line))
     except EventError as error:
-        # Only here, so that lines whose ids are texts pay nothing for the others.
-        if error.field.partition(".")[2].partition("[")[0] not in _IDS:
+        # Only here, so that lines that need it not pay nothing for the others.
+        if not _is_mended(error):
             raise
-    return event_of_record(_with_text_ids(decode_line(_decode_object, line)))
+    return event_of_record(_mended(decode_line(_decode_object, line)))
 
 
 def encode_visible_event(visible: VisibleEvent) -> bytes:
@@ -150,12 +157,31 @@ def event_of_record(record: dict[str, Any]) -> Event:
         raise EventError(**_problem(error)) from error
 
 
-def _with_text_ids(record: dict[str, Any]) -> dict[str, Any]:
-    found = dict(record)
+def _is_mended(error: EventError) -> bool:
+    name = error.field.partition("[")[0].rpartition(".")[2]
+    return name in _IDS or (name in _OBJECTS and error.reason.endswith("got `null`"))
+
+
+def _mended(record: dict[str, Any]) -> dict[str, Any]:
+    found = {name: _text_id(name, value) for name, value in record.items()}
     for kind, event in record.items():
         if isinstance(event, dict):
-            found[kind] = {name: _text_id(name, value) for name, value in event.items()}
+            found[kind] = {
+                name: without_nulls(value) if name in _OBJECTS else _text_id(name, value)
+                for name, value in event.items()
+            }
     return found
+
+
+def without_nulls(value: object) -> object:
+    """Leave out what is null in an object, and in objects in it.
+
+    Returns:
+        Another object; anything else as it is.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {name: without_nulls(found) for name, found in value.items() if found is not None}
 
 
 def _text_id(name: str, value: object) -> object:
@@ -178,7 +204,13 @@ def decode_line(decode: Callable[[bytes], T], line: bytes) -> T:
     except msgspec.ValidationError as error:
         raise EventError(**_problem(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise EventError(reason="is not JSON") from error
+        raise EventError(reason=_why_no_json(line)) from error
+
+
+def _why_no_json(line: bytes) -> str:
+    if _NO_NUMBER.search(line):
+        return "is not JSON: it has no NaN or Infinity; expected null or nothing"
+    return "is not JSON"
 
 
 def instant_of(text: str) -> int:

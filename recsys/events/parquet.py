@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.errors import EventError
-from recsys.events.codec import event_of_record
+from recsys.events.codec import event_of_record, without_nulls
 from recsys.events.frames import Kind
 from recsys.events.sources import Record
 from recsys.schema import Event
@@ -182,4 +182,4 @@ def _object(name: str, value: object) -> object:
         raise EventError(field=name, reason="is no object; expected names and values")
     if name == "item_attributes":
         return {key: _object("", entry) for key, entry in value.items() if entry is not None}
-    return {key: entry for key, entry in value.items() if entry is not None}
+    return without_nulls(value)

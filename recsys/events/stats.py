@@ -34,8 +34,9 @@ class LogStats:
         spool_bytes: Their size.
         erasures_waiting: Users who are left out and whose bytes are still there; `recsys events
             forget` finishes that.
-        items_unknown: Share of shown items of which no version was visible by then; None
-            without impressions. Features of such items are missing.
+        items_unknown: Share of shown items, in a log without impressions of items acted on, of
+            which no version was visible by then; None in an empty log. Attributes and texts of
+            such items are missing.
         interactions_linked: Share of interactions whose impression is in the log; None without
             interactions.
     """
@@ -132,6 +133,8 @@ def _users(log: LogSnapshot) -> int:
 
 def _share_unknown(log: LogSnapshot) -> float | None:
     shown = log.impressions.select("visible_at", item_id="item_ids").explode("item_id")
+    if shown.is_empty():
+        shown = log.interactions.select("visible_at", "item_id")
     if shown.is_empty():
         return None
     first = log.items.group_by("item_id").agg(first_at=pl.col("visible_at").min())

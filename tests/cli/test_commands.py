@@ -152,9 +152,15 @@ def test_an_import_says_from_when_events_are_and_what_was_wrong_first(run, tmp_p
     path.write_text(line % ("1750000000", '"item_id": 1') + "\n" + line % ("1", '"item": 1'))
     result = CliRunner().invoke(cli, ["events", "import", str(path), "-w", folder])
     assert "from 1970-01-01 00:29:10 UTC to" in result.stdout
-    assert "seconds or milliseconds" in result.stderr
+    assert "all of it is from 1970: were seconds or milliseconds" in result.stderr
     assert "unknown field `item` (first: events.jsonl, line 2: interaction)" in result.stdout
-    assert "1970-01-01 00:29:10 UTC" in run("events", "stats", "-w", folder)
+    stats = run("events", "stats", "-w", folder)
+    assert "1970-01-01 00:29:10 UTC" in stats
+    assert "100.0%" in stats
+    path.write_text(line.replace('"e"', '"f"') % ('"2024-01-01T00:00:00Z"', '"item_id": 1'))
+    path.write_text(path.read_text() + "\n" + line % ("1750000000", '"item_id": 1'))
+    result = CliRunner().invoke(cli, ["events", "import", str(path), "-w", folder])
+    assert "a part of it is from 1970" in result.stderr
 
 
 def test_an_import_says_which_fields_items_have_and_which_are_read_as_text(run, tmp_path) -> None:

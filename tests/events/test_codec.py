@@ -123,6 +123,17 @@ def test_whole_numbers_as_ids_become_text() -> None:
     assert decode_event(line) == ImpressionEvent("e1", 5, "7", ["1", "b", "-2"], "e1")
 
 
+def test_attributes_that_are_null_are_left_out() -> None:
+    line = (
+        b'{"event_id":7,"occurred_at":5,"impression":{"item_ids":["a"],"context":{"q":null,"d":"tv"},'
+        b'"item_attributes":{"a":{"bid":null,"x":1}}}}'
+    )
+    expected = ImpressionEvent("7", 5, "", ["a"], "7", "", {"d": "tv"}, {"a": {"x": 1.0}})
+    assert decode_event(line) == expected
+    line = b'{"event_id":"e","occurred_at":5,"item":{"item_id":"i","attributes":{"a":null,"b":2}}}'
+    assert decode_event(line) == ItemEvent("e", 5, "i", {"b": 2.0})
+
+
 def test_an_impression_without_an_id_takes_that_of_its_event() -> None:
     event = decode_event(b'{"event_id":"e1","occurred_at":5,"impression":{"item_ids":["a","b"]}}')
     assert event == ImpressionEvent("e1", 5, "", ["a", "b"], "e1")
@@ -147,9 +158,14 @@ def test_an_impression_without_an_id_takes_that_of_its_event() -> None:
             "time zone",
         ),
         (
-            b'{"event_id":"e","occurred_at":1,"item":{"item_id":"i","attributes":{"a":null}}}',
-            "item.attributes[...]",
+            b'{"event_id":"e","occurred_at":1,"item":{"item_id":"i","attributes":{"a":["b",null]}}}',
+            "item.attributes[...][1]",
             "null",
+        ),
+        (
+            b'{"event_id":"e","occurred_at":1,"item":{"item_id":"i","attributes":{"a":NaN}}}',
+            "",
+            "no NaN",
         ),
     ],
 )

@@ -213,6 +213,19 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_without_impressions_unknown_items_are_those_acted_on(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    events = [
+        VisibleEvent(ItemEvent("1", 5, "a"), 5),
+        VisibleEvent(InteractionEvent("1", 7, "u", "a", "click"), 7),
+        VisibleEvent(InteractionEvent("2", 8, "u", "b", "click"), 8),
+    ]
+    writer = SpoolWriter(spool_folder(config))
+    writer.append(events)
+    writer.close()
+    assert log_stats(config).items_unknown == pytest.approx(0.5)
+
+
 def test_stats_count_tables_and_spool(tmp_path: Path) -> None:
     config = _config(tmp_path)
     events = [

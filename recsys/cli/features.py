@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from recsys.evaluation.served import ServedCheck
     from recsys.evaluation.skew import Skew
     from recsys.workspace import Workspace
+
+#: Events to read at a time for a replay: as text they stand beside a state that has grown.
+_REPLAY_EVENTS: Final = 200_000
 
 cli = typer.Typer(
     help="Features: compute them, verify that both executions agree.", no_args_is_help=True
@@ -92,7 +95,8 @@ def _replayed(workspace: Workspace, n_requests: int) -> Skew:
         log = StoredLog(workspace.log_config, progress=progress)
         dataset = make_dataset(log, workspace.config)
         plan = load_capabilities(workspace.folder, workspace.config, dataset.profile).plan
-        again = StoredLog(workspace.log_config)  # its progress is that of the replay
+        # Its progress is that of the replay.
+        again = StoredLog(workspace.log_config, n_events=_REPLAY_EVENTS)
         return compare_executions(
             again, dataset, plan, rng, n_requests=n_requests, progress=progress
         )

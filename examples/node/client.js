@@ -26,7 +26,7 @@ const SERVICE_CONFIG = JSON.stringify({
         initialBackoff: "0.05s",
         maxBackoff: "1s",
         backoffMultiplier: 2,
-        retryableStatusCodes: ["UNAVAILABLE"],
+        retryableStatusCodes: ["UNAVAILABLE", "CANCELLED"],
       },
     },
   ],

@@ -12,6 +12,7 @@ import grpc
 from recsys.serving.hosts import is_loopback
 
 #: gRPC's own service config: only calls that can be repeated safely, only when nobody answered.
+#: A server that begins to stop drops the calls that are on their way to it as `CANCELLED`, unread.
 SERVICE_CONFIG: Final = json.dumps({
     "methodConfig": [
         {
@@ -26,7 +27,7 @@ SERVICE_CONFIG: Final = json.dumps({
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -22,18 +22,21 @@ from recsys.v1 import event_pb2, event_pb2_grpc
 class BrieflyAway(event_pb2_grpc.EventServiceServicer):
     """Sends two calls away before it takes one."""
 
-    n_calls = 0
+    def __init__(self, code) -> None:
+        self.code = code
+        self.n_calls = 0
 
     def WriteEvents(self, request_iterator, context):  # noqa: N802 - the name of the RPC
         self.n_calls += 1
         if self.n_calls < 3:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+            context.abort(self.code, "starting or stopping")
         n_events = sum(len(request.events) for request in request_iterator)
         return event_pb2.WriteEventsResponse(accepted=n_events)
 
 
-def test_a_write_that_nobody_answered_is_sent_again_as_a_whole():
-    service = BrieflyAway()
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
+def test_a_write_that_nobody_answered_is_sent_again_as_a_whole(code):
+    service = BrieflyAway(grpc.StatusCode[code])
     server = grpc.server(ThreadPoolExecutor(2))
     event_pb2_grpc.add_EventServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")

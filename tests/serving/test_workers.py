@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -221,9 +223,21 @@ def test_a_worker_that_dies_is_replaced_and_knows_what_was_written(served, world
 def test_a_hangup_renews_all_workers_without_refusing_a_call(served):
     process, address = served
     old = set(children(process))
-    process.send_signal(signal.SIGHUP)
-    with Client(address) as client:
-        eventually(lambda: client.rank("u", ["item1"]) and not old & set(children(process)), 60)
+    renewed = threading.Event()
+
+    def rank_until_renewed():
+        with Client(address, timeout_s=60.0) as client:
+            while not renewed.is_set():
+                client.rank("u", ["item1"])
+
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(rank_until_renewed) for _ in range(4)]
+        process.send_signal(signal.SIGHUP)
+        try:
+            eventually(lambda: not old & set(children(process)), 120)
+        finally:
+            renewed.set()
+    assert [call.result() for call in calls] == [None] * 4
     assert len(children(process)) == 2
 
 

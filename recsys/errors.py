@@ -120,6 +120,13 @@ class CheckpointError(RecsysError):
         super().__init__(f"state {path}: {found}; expected {expected}")
 
 
+class BatchError(RecsysError):
+    """The file of a batch run cannot be written."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"batch {path}: {found}; expected {expected}")
+
+
 class RequestError(RecsysError):
     """A request breaks a rule; names every field at fault.
 

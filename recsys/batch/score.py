@@ -1,4 +1,4 @@
-"""The top k of many users as Parquet, by the very engine that serves."""
+"""The top k of many users as a file, by the very engine that serves."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
+from recsys.batch.lists_file import SCHEMA, lists_file
 from recsys.events.progress import Progress
 from recsys.pipeline.engine import Engine
 from recsys.pipeline.requests import RankedList, RecommendQuery
 
-SCHEMA = pa.schema([
-    pa.field("user_id", pa.string(), nullable=False),
-    pa.field("rank", pa.int32(), nullable=False),
-    pa.field("item_id", pa.string(), nullable=False),
-    pa.field("score", pa.float64(), nullable=False),
-    pa.field("model_version", pa.string(), nullable=False),
-])
 _USERS_PER_GROUP = 1000
 
 
@@ -52,7 +45,8 @@ def score_users(
 
     Args:
         engine: Ranks.
-        out: Parquet file: user_id, rank (1 is best), item_id, score, model_version.
+        out: Parquet or JSON lines, as its name ends: user_id, rank (1 is best), item_id, score,
+            model_version.
         user_ids: Whom to score; an unknown user gets the cold-start list.
         top_k: Items per user.
         as_of: The instant whose past is seen, in microseconds.
@@ -60,11 +54,12 @@ def score_users(
 
     Returns:
         The report.
+
+    Raises:
+        BatchError: The file cannot be written.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
     n_rows = 0
-    with pq.ParquetWriter(partial, SCHEMA) as writer:
+    with lists_file(out) as writer:
         for start in range(0, len(user_ids), _USERS_PER_GROUP):
             lists = []
             for user_id in user_ids[start : start + _USERS_PER_GROUP]:
@@ -74,7 +69,6 @@ def score_users(
             table = _table(lists)
             writer.write_table(table)
             n_rows += table.num_rows
-    partial.replace(out)
     return BatchReport(len(user_ids), n_rows)
 
 

@@ -19,7 +19,7 @@ def _group() -> None:
 
 @cli.command()
 def score(
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="File to write: NAME.parquet or NAME.jsonl.")],
     workspace: WorkspaceOption = Path(),
     top_k: Annotated[int, typer.Option(help="Items per user.", min=1, max=10_000)] = 20,
     users: Annotated[
@@ -30,7 +30,8 @@ def score(
     ] = "1/1",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the top k items of every user as Parquet."""
+    """Write the top k items of every user as Parquet or JSON lines."""
+    from recsys.batch.lists_file import check_out
     from recsys.batch.score import score_users, share_of_users
     from recsys.cli.output import print_json, progress_lines
     from recsys.pipeline.engine import load_engine
@@ -38,6 +39,7 @@ def score(
     number, n_shares = read_shard(shard)
     opened = open_folder(workspace)
     wanted = read_user_ids(users) if users else None
+    check_out(out)
     engine = load_engine(opened)
     chosen = share_of_users(engine.user_ids() if wanted is None else wanted, number, n_shares)
     with progress_lines() as progress:

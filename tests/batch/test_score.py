@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import resource
+from pathlib import Path
+
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from recsys.batch.lists_file import SCHEMA, check_out, lists_file
 from recsys.batch.score import score_users
+from recsys.errors import BatchError
 from recsys.pipeline.engine import load_engine
 from recsys.pipeline.requests import RankQuery
 
@@ -48,4 +55,58 @@ def test_nothing_half_written_stands_under_the_name(engine, tmp_path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         score_users(engine, out, user_ids=["a"], top_k=1, as_of=engine.now("log"), progress=stop)
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_lines_say_the_same_as_parquet(engine, tmp_path) -> None:
+    outs, as_of = [tmp_path / "top.parquet", tmp_path / "top.jsonl"], engine.now("log")
+    for out in outs:
+        score_users(
+            engine,
+            out,
+            user_ids=["user1", "zoë"],
+            top_k=3,
+            as_of=as_of,
+            progress=lambda label, done, total: None,
+        )
+    rows = [json.loads(line) for line in outs[1].read_text(encoding="utf-8").splitlines()]
+    assert rows == pl.read_parquet(outs[0]).to_dicts()
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("top.csv", "no known format"),
+        ("folder.parquet", "a folder"),
+        ("file/top.parquet", "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, name, found) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(BatchError, match=found):
+        check_out(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["top.parquet", "top.jsonl"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, name) -> None:
+    table = pa.table(
+        {"user_id": ["u"] * 9, "rank": [1] * 9, "item_id": ["i"] * 9, "score": [0.5] * 9,
+         "model_version": ["v"] * 9},
+        schema=SCHEMA,
+    )  # fmt: skip
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
+    try:
+        with pytest.raises(BatchError, match="cannot be written"):
+            _write(tmp_path / name, table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _write(out: Path, table: pa.Table) -> None:
+    with lists_file(out) as writer:
+        for _ in range(1_000):
+            writer.write_table(table)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.config import LabelsConfig
 from recsys.features.actions import EncodedLog
+from recsys.features.sessions import Visitors
 from recsys.features.slates import Slates
 from recsys.training.labels import Grader, LabelledSlates
 
@@ -26,17 +27,21 @@ class Baskets:
 
     Args:
         users: int32 (n,)
+        visitors: int32 (n,): rows in `names`.
         as_of: int64 (n,)
         items: int32 (n_items,): distinct items of a basket, basket after basket.
         grades: float32 (n_items,): above 0.
         offsets: int64 (n + 1,)
+        names: Says which sessions visitors stand for.
     """
 
     users: NDArray[np.int32]
+    visitors: NDArray[np.int32]
     as_of: NDArray[np.int64]
     items: NDArray[np.int32]
     grades: NDArray[np.float32]
     offsets: NDArray[np.int64]
+    names: Visitors
 
     def __len__(self) -> int:
         return len(self.users)
@@ -66,10 +71,12 @@ def find_baskets(log: EncodedLog, labels: LabelsConfig, after: int) -> Baskets:
     starts = np.flatnonzero(new_basket[kept])
     return Baskets(
         users=users[kept][starts],
+        visitors=actions.visitors[order][kept][starts],
         as_of=as_of[kept][starts],
         items=items[kept],
         grades=grades[order][kept],
         offsets=np.append(starts, len(kept)).astype(np.int64),
+        names=log.visitors,
     )
 
 
@@ -129,6 +136,7 @@ class Catalogue:
             as_of=baskets.as_of[chosen],
             items=np.concatenate([self._order[:n] for n in n_known.tolist()]),
             offsets=np.concatenate([[0], np.cumsum(n_known)]).astype(np.int64),
+            sessions=baskets.names.session_ids(baskets.visitors[chosen]),
         )
         grades = np.zeros(len(slates.items), dtype=np.float32)
         for request, basket in enumerate(chosen.tolist()):

@@ -249,6 +249,19 @@ class Visitors:
         known = user < len(self._of_user) and self._of_user.rows[user] != NO_VISITOR
         return int(self._of_user.rows[user]) if known else UNKNOWN_VISITOR
 
+    def session_ids(self, rows: NDArray[np.int32]) -> tuple[str, ...]:
+        """Name the sessions of visitors, as requests do.
+
+        Args:
+            rows: int32 (n,): visitor rows, or `NO_VISITOR`.
+
+        Returns:
+            One per visitor, empty text for a user without one; empty when there are none at all.
+        """
+        keys = [self._keys[row] if row >= 0 else "" for row in rows.tolist()]
+        found = tuple(key if isinstance(key, str) else "" for key in keys)
+        return found if any(found) else ()
+
     def forget(self, rows: Sequence[int]) -> None:
         """Give up rows, whose numbers are then given to others."""
         for row in rows:

@@ -16,6 +16,7 @@ Source: logq
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -64,7 +65,7 @@ def sampled_slates(
     order = np.argsort(since, kind="stable").astype(np.int32)
     past = _Past(actions.items, order, since[order], split.popular_negatives)
     grade = Grader(labels, log.types.names)
-    users, as_of, items, grades, chances = [], [], [], [], []
+    users, as_of, items, grades, chances, visitors = [], [], [], [], [], []
     for start, stop in _baskets(actions, split.max_slates).tolist():
         rows = slice(start, stop)
         instant = actions.occurred[start]
@@ -80,13 +81,17 @@ def sampled_slates(
         shuffled = rng.permutation(len(slate))
         labelled = np.array([best.get(item, 0.0) for item in slate.tolist()], dtype=np.float32)
         users.append(actions.users[start])
+        visitors.append(actions.visitors[start])
         as_of.append(instant)
         items.append(slate[shuffled])
         grades.append(labelled[shuffled])
         chances.append(past.log_q(slate[shuffled], start, instant, n_drawn))
         if len(items) % _SLATES == 0:
             actions.let_go()
-    return LabelledSlates(_slates(users, as_of, items), _joined(grades), _joined(chances))
+    slates = _slates(users, as_of, items)
+    # What was done in the visit before is known while serving: to who trains without, it never is.
+    sessions = log.visitors.session_ids(np.array(visitors, dtype=np.int32))
+    return LabelledSlates(replace(slates, sessions=sessions), _joined(grades), _joined(chances))
 
 
 class _Done(NamedTuple):
@@ -96,6 +101,7 @@ class _Done(NamedTuple):
         types: int16 (n,): event types.
         users: int32 (n,): user rows, none negative.
         items: int32 (n,): item rows.
+        visitors: int32 (n,): visitor rows.
         occurred: int64 (n,): microseconds.
         values: float64 (n,): NaN where an event has none.
     """
@@ -103,6 +109,7 @@ class _Done(NamedTuple):
     types: NDArray[np.int16]
     users: NDArray[np.int32]
     items: NDArray[np.int32]
+    visitors: NDArray[np.int32]
     occurred: NDArray[np.int64]
     values: NDArray[np.float64]
 

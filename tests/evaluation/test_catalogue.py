@@ -10,6 +10,9 @@ from recsys.evaluation.catalogue import Baskets, Catalogue, find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.naming import first_named
+from recsys.features.offline import OfflineReader
+from recsys.features.sessions import Visitors
+from recsys.features.vocabulary import count
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
 
 LABELS = LabelsConfig(grades={"click": 2.0, "purchase": 5.0, "return": 0.0}, other=1.0)
@@ -96,6 +99,21 @@ def test_chunks_are_the_whole_in_parts(n_rows: int) -> None:
     assert sum(len(p.slates) for p in parts) == len(catalogue) == len(_baskets())
 
 
+def test_a_request_is_of_the_visit_in_which_it_was_made() -> None:
+    log = _log(
+        ItemEvent("v", 1, "a"),
+        *(
+            InteractionEvent(f"{at}", at, user, "a", "click", session_id=visit)
+            for at, user, visit in ((10, "u", "s"), (20, "u", "s"), (30, "u", "t"), (40, "v", ""))
+        ),
+    )
+    catalogue = Catalogue(find_baskets(log, LABELS, 0), first_named(log, "items"), 10)
+    (test,) = catalogue.chunks(100)
+    assert test.slates.sessions == ("s", "s", "t", "")
+    in_visit = OfflineReader(log).read(count("n", "*", by="session"), test.slates)
+    assert in_visit.tolist() == [0, 1, 0, 0]
+
+
 def test_few_requests_are_taken_evenly_and_always_the_same() -> None:
     log = _log(*(_done(10 * i, f"u{i % 7}", f"i{i % 5}") for i in range(1, 101)))
     catalogue = Catalogue(find_baskets(log, LABELS, 0), first_named(log, "items"), 10)
@@ -106,6 +124,8 @@ def test_few_requests_are_taken_evenly_and_always_the_same() -> None:
 def test_an_item_that_features_never_saw_is_out_of_reach() -> None:
     baskets = Baskets(
         users=np.array([0], dtype=np.int32),
+        visitors=np.array([-1], dtype=np.int32),
+        names=Visitors(),
         as_of=np.array([15]),
         items=np.array([-2, 1], dtype=np.int32),
         grades=np.array([1.0, 1.0], dtype=np.float32),

@@ -11,7 +11,9 @@ from recsys.evaluation.catalogue import find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
 from recsys.features.naming import first_named
-from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
+from recsys.features.offline import OfflineReader
+from recsys.features.vocabulary import count
+from recsys.schema import Event, ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
 from recsys.training.labels import ATTRIBUTION_US, ImpressionLabels
@@ -106,6 +108,20 @@ def test_candidates_were_known_before_and_some_of_them_had_no_past(world) -> Non
     assert no_past[found.grades > 0].any()
     assert no_past[found.grades == 0].any()
     assert (np.diff(found.slates.as_of) >= 0).all()
+
+
+def test_what_was_done_in_the_visit_before_is_known_to_who_learns() -> None:
+    events: list[Event] = [ItemEvent(item, 1, item) for item in "abcd"]
+    for at, visit in ((10, "s"), (20, "s"), (30, "t"), (40, "")):
+        click = InteractionEvent(f"{at}", at, "u", "a", "click", session_id=visit)
+        events.append(click)
+    log = encode_log(snapshot_of([VisibleEvent(event, event.occurred_at) for event in events]))
+    found = sampled_slates(log, LabelsConfig(), SplitConfig(), np.random.default_rng(1)).slates
+    assert found.sessions == ("s", "s", "t", "")
+    in_visit = OfflineReader(log).read(count("n", "*", by="session"), found)
+    assert in_visit[found.offsets[:-1]].tolist() == [0, 1, 0, 0]
+    plain = encode_log(snapshot_of([VisibleEvent(done(5, "a", "click", ""), 5)]))
+    assert plain.visitors.session_ids(plain.actions.visitors) == ()
 
 
 def test_what_no_event_had_named_before_is_no_candidate() -> None:

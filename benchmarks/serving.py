@@ -8,6 +8,7 @@ is charged to everybody who would have come (no coordinated omission).
     python benchmarks/serving.py --only rank workers
     python benchmarks/serving.py --only chaos --kills 50
     python benchmarks/serving.py --only events --rates 500 1000
+    python benchmarks/serving.py --only events --against ../main/.venv/bin/python --rounds 4
     python benchmarks/serving.py --only peer     # needs build/peer, see benchmarks/load/peer.py
     python benchmarks/serving.py --only feast    # needs build/feast, see load/beside_feast.py
 """
@@ -23,6 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 
@@ -60,8 +62,32 @@ class Bench:
         self.items = log.items["item_id"].unique(maintain_order=True).to_list()
         self.rng = np.random.default_rng(SEED)
         self.cores = sorted(CORES)
+        self.python = sys.executable
         # The load is made on the last core, so that it takes nothing from a server on the first.
         os.sched_setaffinity(0, {self.cores[-1]})
+
+    def served(self, *options: str, **more: object) -> AbstractContextManager[Served]:
+        """Serve a copy of the workspace, by the checkout whose turn it is."""
+        return served(self.workspace, *options, python=self.python, **more)
+
+    def run(self, part: str) -> dict:
+        """Run a part."""
+        if part in APART:
+            return import_module(APART[part]).compare(self)
+        return getattr(self, part)()
+
+    def run_in_turns(self, part: str, other: Path) -> dict:
+        """Run a part with servers of this checkout and of another one, A B A B.
+
+        Both get the same load, made by this checkout.
+        """
+        found: dict[str, list[dict]] = {"here": [], "there": []}
+        for _ in range(self.arguments.rounds):
+            for name, python in (("here", sys.executable), ("there", str(other))):
+                self.python = python
+                self.rng = np.random.default_rng(SEED)
+                found[name].append(self.run(part))
+        return {**found, "here_over_there": ratios(found["here"], found["there"])}
 
     def requests(self, n_candidates: int) -> list[ranking_pb2.RankRequest]:
         """Draw distinct requests."""
@@ -107,7 +133,7 @@ class Bench:
     def rank(self) -> dict:
         """Latency of an open loop at half of capacity, one worker on one core."""
         found = {}
-        with served(self.workspace, cores={self.cores[0]}) as server:
+        with self.served(cores={self.cores[0]}) as server:
             for n in (24, 100, 500):
                 closed = self.capacity(server, n, n_callers=2)
                 rate = closed.goodput / 2
@@ -131,7 +157,7 @@ class Bench:
         for _ in range(self.arguments.rounds):
             for n_workers, outcomes in found.items():
                 options = ("--workers", str(n_workers)) if n_workers > 1 else ()
-                with served(self.workspace, *options, max_in_flight=32) as server:
+                with self.served(*options, max_in_flight=32) as server:
                     outcomes.append(self.capacity(server, 100, n_callers=32))
         pairs = list(zip(found[1], found[2], strict=True))
         return {
@@ -144,7 +170,7 @@ class Bench:
     def overload(self) -> dict:
         """Goodput at twice and ten times the capacity, health meanwhile, recovery afterwards."""
         found = {}
-        with served(self.workspace, cores={self.cores[0]}) as server:
+        with self.served(cores={self.cores[0]}) as server:
             capacity = self.capacity(server, 500, n_callers=4).goodput
             found["capacity_per_s"] = round(capacity, 1)
             for name, times in (("x2", 2), ("x10", 10), ("x10_holding_back", 10)):
@@ -177,7 +203,7 @@ class Bench:
     def soak(self) -> dict:
         """Answer many requests and watch the memory."""
         wanted = self.arguments.requests
-        with served(self.workspace) as server:
+        with self.served() as server:
             self.capacity(server, 24, n_callers=4, seconds=10.0)
             before, done = server.rss_mb(), 0
             readings = [round(before)]
@@ -196,7 +222,7 @@ class Bench:
         sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serving"))
         from chaos import kill_workers
 
-        with served(self.workspace, "--workers", "2") as server:
+        with self.served("--workers", "2") as server:
             account = kill_workers(
                 server.process.pid,
                 server.address,
@@ -217,6 +243,23 @@ class Bench:
             "under_way_at_kills": account.n_at_risk,
             "malformed": len(account.malformed),
         }
+
+
+def ratios(here: list[dict], there: list[dict]) -> dict:
+    """Compare two lists of tables, pair by pair.
+
+    Returns:
+        For every number that no pair lacks or has as zero: the median of the ratios, and all.
+    """
+    found = {}
+    for key in here[0]:
+        pairs = [(a.get(key), b.get(key)) for a, b in zip(here, there, strict=True)]
+        if all(isinstance(value, dict) for pair in pairs for value in pair):
+            found[key] = ratios(*map(list, zip(*pairs, strict=True)))
+        elif all(isinstance(value, int | float) and value for pair in pairs for value in pair):
+            each = [round(a / b, 3) for a, b in pairs]
+            found[key] = {"median": round(statistics.median(each), 3), "each": each}
+    return found
 
 
 class _Health:
@@ -260,6 +303,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("build/demo"))
     parser.add_argument("--only", nargs="+", choices=(*PARTS, "peer", "feast"), default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", type=Path, help="python of another checkout, to take turns")
     rates = {"type": int, "nargs": "+", "default": [500, 1000, 1500]}
     parser.add_argument("--rates", **rates, help="of single events, per second")
     parser.add_argument("--activations", type=int, default=1000)
@@ -268,13 +312,19 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=480.0, help="seconds for all kills")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.against and not os.access(arguments.against, os.X_OK):
+        parser.error(
+            f"--against {arguments.against}: no program; expected CHECKOUT/.venv/bin/python"
+        )
+    if arguments.against and not set(arguments.only) <= set(PARTS):
+        parser.error(f"--against compares servers; expected --only of {', '.join(PARTS)}")
     bench = Bench(arguments)
     results = {}
     for part in arguments.only:
-        if part in APART:
-            results[part] = import_module(APART[part]).compare(bench)
+        if arguments.against:
+            results[part] = bench.run_in_turns(part, arguments.against)
         else:
-            results[part] = getattr(bench, part)()
+            results[part] = bench.run(part)
         if not arguments.json:
             print(f"{part}: {json.dumps(results[part], indent=1)}", flush=True)
     if arguments.json:

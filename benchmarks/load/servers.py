@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMAND = (sys.executable, "-c", "from recsys.cli.main import app; app()", "serve")
+_COMMAND = ("-c", "from recsys.cli.main import app; app()", "serve")
 #: All that this process may use, before it moves itself to one of them.
 CORES = frozenset(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,19 +57,32 @@ def cpu_of(pid: int) -> float:
 
 @contextlib.contextmanager
 def served(
-    workspace: Path, *options: str, cores: set[int] | None = None, **settings: object
+    workspace: Path,
+    *options: str,
+    cores: set[int] | None = None,
+    python: str = sys.executable,
+    **settings: object,
 ) -> Iterator[Served]:
-    """Serve a copy of a workspace; `settings` are keys of `[serving]`."""
+    """Serve a copy of a workspace.
+
+    Args:
+        workspace: It is copied.
+        options: Of `recsys serve`.
+        cores: That it keeps to; None: all.
+        python: Whose recsys serves.
+        settings: Keys of `[serving]`.
+    """
     variables = {f"RECSYS_SERVING__{key.upper()}": str(value) for key, value in settings.items()}
     with tempfile.TemporaryDirectory(dir=workspace.parent, prefix="serving-") as temporary:
         folder = Path(temporary) / "w"
         shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("runs", "reports"))
         pinned = ["taskset", "-c", ",".join(map(str, sorted(cores or CORES)))]
         process = subprocess.Popen(
-            [*pinned, *_COMMAND, "--workspace", str(folder), "--port", "0", *options],
+            [*pinned, python, *_COMMAND, "--workspace", str(folder), "--port", "0", *options],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **variables},
+            # Without the folder that this was started in: it may hold another recsys.
+            env={**os.environ, "PYTHONSAFEPATH": "1", **variables},
         )
         try:
             line = process.stdout.readline()

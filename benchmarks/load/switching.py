@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from load.arrivals import channels
-from load.servers import served
 from recsys.bundle.manifest import MANIFEST_NAME, ManifestDraft
 from recsys.bundle.store import BundleStore
 from recsys.serving.client import Client
@@ -28,7 +27,7 @@ DEADLINE_S = 1.0
 def compare(bench: Bench) -> dict:
     """Activate and roll back under load."""
     stopped, codes, versions, times = threading.Event(), Counter(), set(), []
-    with served(bench.workspace) as server:
+    with bench.served() as server:
         store = BundleStore(server.folder / "bundles")
         first = store.active()
         second = store.publish(lambda folder: _copied(store, first, folder))

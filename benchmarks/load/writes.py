@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from load.arrivals import Outcome, closed_loop
-from load.servers import Served, served
+from load.servers import Served
 from load.wire import WireLoad, body_of
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
@@ -30,7 +30,7 @@ BATCH = 100
 def compare(bench: Bench) -> dict:
     """Measure a server on one core."""
     found = {}
-    with served(bench.workspace, cores={bench.cores[0]}, max_streams=64) as server:
+    with bench.served(cores={bench.cores[0]}, max_streams=64) as server:
         for name, n_callers in (("batch_1", 1), ("batch_4", 4)):
             found[name] = _batches(bench, server, name, n_callers)
         load = WireLoad(server.address, WRITE, n_connections=N_CONNECTIONS)

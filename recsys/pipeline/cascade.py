@@ -11,6 +11,7 @@ loses its own columns only. Every answer that is less than the whole says so.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,10 +130,11 @@ class Cascade:
         observer.stage("features", since)
         return Table(matrix, ranker, np.zeros(0), warnings)
 
-    def forget_paces(self) -> None:
-        """Forget what stages cost, because it was measured while code was compiled and loaded."""
+    def forget_first_times(self) -> None:
+        """Forget what stages cost, and who was late: code was compiled and loaded meanwhile."""
         for pace in self._paces.values():
             pace.forget()
+        self._guard.forget()
 
     def score(self, table: Table) -> NDArray[np.float64]:
         """Score the rows of a table.
@@ -231,6 +233,11 @@ def failed(error: PluginError, lost: str, observer: RequestObserver) -> str:
     return f"{INCOMPLETE} {without[lost]}: {error.plugin} failed"
 
 
+def _is_ours(plugin: str) -> bool:
+    # What a workspace calls the same, where ours is switched off, is a module of another name.
+    return f"recsys_plugins.{plugin}" in sys.modules
+
+
 def _parts(plan: FeaturePlan, models: Mapping[str, FittedFeatureModel]) -> _Parts:
     """Set the parts of a plan apart that run Python of plugins which do not come with recsys.
 
@@ -240,7 +247,7 @@ def _parts(plan: FeaturePlan, models: Mapping[str, FittedFeatureModel]) -> _Part
     calls = {
         feature.name: plan.owners[feature.name]
         for feature in plan.features
-        if "python_udf" in str(feature.expr)
+        if "python_udf" in str(feature.expr) and not _is_ours(plan.owners[feature.name])
     }
     positions: dict[str, list[int]] = {"": []}
     for column, name in enumerate(plan.names):

@@ -264,10 +264,10 @@ class Engine:
         self._live.warm_up()
         recording, self._feature_log = self._feature_log, None
         try:
-            found = list(dict.fromkeys(self._try_latest()))
-            # Once more: the first time told how long compiling takes, not how long answers do.
-            self._cascade.forget_paces()
-            return list(dict.fromkeys([*found, *self._try_latest()]))
+            # Twice: the first time tells how long compiling takes, not how long answers do.
+            list(self._try_latest())
+            self._cascade.forget_first_times()
+            return list(dict.fromkeys(self._try_latest()))
         finally:
             self._feature_log = recording
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -74,6 +74,15 @@ class Guard:
             raise PluginError(plugin, "serving", cause) from error
         self._late.pop(plugin, None)
         return found
+
+    def forget(self, wait_s: float = 1.0) -> None:
+        """Forget who was late and has come back since.
+
+        Args:
+            wait_s: How long to wait for who has not yet, seconds.
+        """
+        wait([late.call for late in self._late.values()], timeout=wait_s)
+        self._late = {name: late for name, late in self._late.items() if not late.call.done()}
 
 
 def _run(future: Future[_T], function: Callable[[], _T]) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from recsys.errors import PluginError
+from recsys.pipeline.cascade import PLUGIN_BUDGET_S
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.guarding import Guard
 from recsys.pipeline.observing import SILENT, RequestObserver
@@ -81,13 +82,15 @@ def test_a_stage_that_is_never_affordable_comes_back_when_it_is_forgotten_how_de
 
 
 def with_feature(engine: Engine, plugin: str, expr: pl.Expr) -> set[str]:
+    """Give the first feature of popularity, with another expression, to a plugin."""
     scorer = engine._scorer
-    features = list(scorer.plan.features)
-    mine = [i for i, f in enumerate(features) if scorer.plan.owners[f.name] == plugin]
-    features[mine[0]] = replace(features[mine[0]], expr=expr)
-    changed = replace(scorer, plan=replace(scorer.plan, features=tuple(features)))
-    engine.__init__(engine._workspace, changed, engine._live)
-    return {features[mine[0]].name}
+    features, owners = list(scorer.plan.features), dict(scorer.plan.owners)
+    mine = next(i for i, f in enumerate(features) if owners[f.name] == "popularity")
+    features[mine] = replace(features[mine], expr=expr)
+    owners[features[mine].name] = plugin
+    plan = replace(scorer.plan, features=tuple(features), owners=owners)
+    engine.__init__(engine._workspace, replace(scorer, plan=plan), engine._live)
+    return {features[mine].name}
 
 
 def test_a_feature_that_hangs_costs_its_column_and_one_budget(engine) -> None:
@@ -98,12 +101,12 @@ def test_a_feature_that_hangs_costs_its_column_and_one_budget(engine) -> None:
         return values
 
     hanging = pl.col("as_of").map_batches(hang, return_dtype=pl.Float64)
-    lost = with_feature(engine, "popularity", hanging)
+    lost = with_feature(engine, "prices", hanging)
     began = time.monotonic()
     answers = [rank(engine) for _ in range(20)]
     assert time.monotonic() - began < 10
     assert {w for a in answers for w in a.warnings} == {
-        "answered without the columns of a plugin: popularity failed"
+        "answered without the columns of a plugin: prices failed"
     }
     values = {part.feature: part.value for part in answers[-1].explanations[0].contributions}
     missing = {name for name, value in values.items() if np.isnan(value)}
@@ -113,11 +116,39 @@ def test_a_feature_that_hangs_costs_its_column_and_one_budget(engine) -> None:
 
 
 def test_a_feature_in_python_that_comes_back_in_time_counts(engine) -> None:
-    (name,) = with_feature(engine, "popularity", pl.col("as_of").map_batches(lambda s: s * 0 + 7.0))
+    (name,) = with_feature(engine, "prices", pl.col("as_of").map_batches(lambda s: s * 0 + 7.0))
     answer = rank(engine)
     assert answer.warnings == []
     values = {part.feature: part.value for part in answer.explanations[0].contributions}
     assert values[name] == 7.0
+
+
+def test_python_of_a_plugin_that_comes_with_recsys_has_no_budget(engine) -> None:
+    def slow(values: pl.Series) -> pl.Series:
+        time.sleep(3 * PLUGIN_BUDGET_S)
+        return values * 0 + 7.0
+
+    slowly = pl.col("as_of").map_batches(slow, return_dtype=pl.Float64)
+    (name,) = with_feature(engine, "popularity", slowly)
+    answer = rank(engine)
+    assert answer.warnings == []
+    values = {part.feature: part.value for part in answer.explanations[0].contributions}
+    assert values[name] == 7.0
+
+
+def test_who_was_late_the_first_time_is_asked_again_at_once_in_a_warm_up(engine) -> None:
+    calls = []
+
+    def loads_once(values: pl.Series) -> pl.Series:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(3 * PLUGIN_BUDGET_S)
+        return values * 0 + 7.0
+
+    with_feature(engine, "prices", pl.col("as_of").map_batches(loads_once, pl.Float64))
+    assert engine.warm_up() == []
+    assert len(calls) > 1
+    assert rank(engine).warnings == []
 
 
 def test_a_plugin_that_was_late_is_asked_again_after_a_pause_once_it_has_come_back() -> None:

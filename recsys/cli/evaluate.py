@@ -45,6 +45,8 @@ _CATALOGUE: Final = {
     "recall@10": "recall@10",
     "hit@10": "HR@10",
 }
+#: Fewer lists than this are no table: they say nothing of any ranking.
+_FEW_LISTS: Final = 10
 _COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
 
 
@@ -103,7 +105,6 @@ def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the table of rankings, those of what is new, and the intervals of the differences."""
     from recsys.cli.output import results
-    from recsys.evaluation.segments import TITLES
     from recsys.evaluation.tables import Table
 
     whole = Table(
@@ -118,6 +119,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
         where = "Test slice, a tenth of all items held out of training and counters"
     print_rankings(where, whole, names)
     results.print(_footing(evaluation))
+    for warning in worse_than_simple(evaluation):
+        results.print(warning)
     if not evaluation.n_with_text:
         results.print(_NO_TEXT)
     for baseline in set(evaluation.differences_to) - {"click_rate"}:
@@ -125,16 +128,41 @@ def print_evaluation(evaluation: Evaluation) -> None:
             mean, low, high = evaluation.differences_to[baseline]["full"][metric]
             found = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
             results.print(f"ranker with text - {baseline}, {names[metric]}: {found}")
+    _print_segments(evaluation)
+    _print_beyond(evaluation)
+    _print_leaks(evaluation)
+
+
+def _print_segments(evaluation: Evaluation) -> None:
+    from recsys.cli.output import results
+    from recsys.evaluation.segments import TITLES
+
     for name, table in evaluation.segments.items():
         title = f"Cold start: {TITLES[name]}"
         if evaluation.protocol == "cold-items" and name != "new_users":
             title += ", a tenth of all items held out"
-        if table.n_measured:
+        if table.n_measured >= _FEW_LISTS:
             print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
-            results.print(f"{title}: no such list in the test slice")
-    _print_beyond(evaluation)
-    _print_leaks(evaluation)
+            found = f"{table.n_measured} such lists, too few to tell" if table.n_measured else ""
+            results.print(f"{title}: {found or 'no such list'} in the test slice")
+
+
+def worse_than_simple(evaluation: Evaluation) -> list[str]:
+    """Find what ranks better than the ranker does, though it learned nothing.
+
+    Returns:
+        One line each, where the whole interval of the difference says so.
+    """
+    found = []
+    for name, differences in evaluation.differences_to.items():
+        mean, low, high = differences["full"]["ndcg@10"]
+        if name in {"click_rate", "popularity"} and high < 0:
+            found.append(
+                f"warning: the ranker with text is worse than {_TITLES.get(name, name)}: "
+                f"nDCG@10 {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+            )
+    return found
 
 
 def _print_beyond(evaluation: Evaluation) -> None:

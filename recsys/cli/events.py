@@ -19,6 +19,7 @@ _WRONG_UNIT: Final = (
     "{share} of it is from 1970: were seconds or milliseconds written where microseconds are "
     "expected? Windows and sessions mean nothing then; remove the log and import again"
 )
+_CSV: Final = "CSV has to become Parquet: docs/log.md has the line for it"
 _STATS: Final = {
     "n_items": "items with a description",
     "n_users": "users",
@@ -114,12 +115,19 @@ def print_import(report: ImportReport) -> None:
     if report.passed_over:
         names = ", ".join(path.name for path in report.passed_over)
         typer.echo(f"passed over, of another format: {names}")
-    for reason, n_records in report.rejected.most_common():
-        typer.echo(f"rejected {n_records:,}: {reason} (first: {report.examples[reason]})")
-    if report.rejects:
-        typer.echo(f"rejected records are in {report.rejects}; docs/log.md says what a record is")
+    _print_rejected(report)
     for path, reason in report.broken.items():
         typer.echo(f"broken off: {path}: {reason}")
+
+
+def _print_rejected(report: ImportReport) -> None:
+    for reason, n_records in report.rejected.most_common():
+        typer.echo(f"rejected {n_records:,}: {reason} (first: {report.examples[reason]})")
+    first = report.examples.get("is not JSON", "")
+    if first.endswith(", line 1"):
+        typer.echo(f"{first.removesuffix(', line 1')} does not begin with JSON; {_CSV}")
+    if report.rejects:
+        typer.echo(f"rejected records are in {report.rejects}; docs/log.md says what a record is")
 
 
 @cli.command()

@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from recsys.cli.evaluate import print_rankings
+from recsys.cli.evaluate import print_evaluation, print_rankings
 from recsys.cli.main import app, cli
+from recsys.evaluation.report import Evaluation
 from recsys.evaluation.tables import Table
 from recsys.workspace import open_workspace
 
@@ -105,6 +106,25 @@ def test_what_is_new_is_compared_with_every_baseline(monkeypatch, capsys) -> Non
     assert "popularity" not in capsys.readouterr().out
 
 
+def test_what_ranks_worse_than_a_count_is_a_warning_and_few_lists_are_no_table(capsys) -> None:
+    values = dict.fromkeys(("auc", "mrr", "ndcg@5", "ndcg@10"), 0.5)
+    better, worse, unclear = ((0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), (-0.02, -0.05, 0.01))
+    others = {
+        name: {"full": {"ndcg@10": found, "auc": found}}
+        for name, found in (("click_rate", worse), ("popularity", unclear), ("plain", better))
+    }
+    segments = {"new_users": Table(3, {"full": values}, others["plain"], others)}
+    found = Evaluation(
+        "v", "standard", "shown", 9, 9, 0, 1, {"full": values}, others["plain"], others, segments,
+        {}, [],
+    )  # fmt: skip
+    print_evaluation(found)
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("warning") == 1
+    assert "worse than click rate so far: nDCG@10 -0.0200 [-0.0300, -0.0100]" in text
+    assert "fewer than 3 interactions: 3 such lists, too few to tell in the test slice" in text
+
+
 def test_rank_and_recommend_print_lists(run, folder) -> None:
     ranked = json.loads(
         run("rank", "item1", "item2", "--user", "user1", "--explain", "1", "-w", folder, "--json")
@@ -184,7 +204,27 @@ def test_an_import_of_nothing_but_bad_records_fails(run, tmp_path) -> None:
     folder, path = str(tmp_path / "w"), tmp_path / "events.csv"
     run("init", "-w", folder)
     path.write_text("user,item,time\nu,i,3\n")
-    assert "rejected 2: is not JSON" in run("events", "import", str(path), "-w", folder, status=1)
+    text = run("events", "import", str(path), "-w", folder, status=1)
+    assert "rejected 2: is not JSON" in text
+    assert "events.csv does not begin with JSON; CSV has to become Parquet" in text
+
+
+def test_csv_becomes_parquet_as_the_documentation_says(run, tmp_path, monkeypatch) -> None:
+    folder = str(tmp_path / "w")
+    run("init", "-w", folder)
+    monkeypatch.chdir(tmp_path)
+    Path("events.csv").write_text(
+        "event_id,occurred_at,user_id,item_id,type,value\n"
+        "e1,2024-05-01T12:00:00Z,7,i1,click,\ne2,2024-05-01T12:00:01Z,8,i2,buy,2.5\n"
+    )
+    docs = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+    (command,) = re.findall(r'python -c "(import duckdb; .*)"', docs)
+    subprocess.run([sys.executable, "-c", command], check=True)
+    run("events", "import", "events.parquet", "-w", folder)
+    assert json.loads(run("events", "stats", "-w", folder, "--json"))["interaction_types"] == {
+        "buy": 1,
+        "click": 1,
+    }
 
 
 def test_features_verify_finds_no_skew(run, folder) -> None:

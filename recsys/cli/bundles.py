@@ -47,7 +47,7 @@ def activate(
     version: Annotated[str, typer.Argument(help="As `recsys models list` shows it.")],
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Verify a bundle and let it serve from the next start, or at once through ActivateModel."""
+    """Verify a bundle and let it serve; running servers follow within a second, then load it."""
     _store(workspace).activate(version)
     typer.echo(f"active: {version}")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import compiled
+from recsys.features.compiled import compiled, compiled_loop
 from recsys.features.growable import Growable
 from recsys.features.interning import hash_place
 
@@ -25,7 +25,7 @@ _CLASSES: Final = 32
 _DENSE: Final = 4
 
 
-@compiled
+@compiled_loop
 def _find(codes: NDArray[np.int32], offset: int, mask: int, code: int) -> int:
     place = hash_place(code, mask)
     while codes[offset + place] != _FREE and codes[offset + place] != code:
@@ -33,44 +33,72 @@ def _find(codes: NDArray[np.int32], offset: int, mask: int, code: int) -> int:
     return offset + place
 
 
-@compiled
+@compiled_loop
+def insert(
+    codes: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    logs: NDArray[np.int8],
+    sizes: NDArray[np.int32],
+    owner: int,
+    key: int,
+) -> int:
+    """Find the slot of a key, or give it one in the tables of `Blocks.columns`.
+
+    Args:
+        codes: By slot.
+        offsets: By owner.
+        logs: By owner.
+        sizes: By owner.
+        owner: Not negative.
+        key: Not negative.
+
+    Returns:
+        The slot; -1: the owner's block is full, or there is none.
+    """
+    if owner >= len(logs) or logs[owner] < 0:
+        return -1
+    capacity = 1 << logs[owner]
+    place = _find(codes, offsets[owner], capacity - 1, key)
+    if codes[place] == key:
+        return place
+    if 4 * (sizes[owner] + 1) > 3 * capacity:
+        return -1
+    codes[place] = key
+    sizes[owner] += 1
+    return place
+
+
+@compiled_loop
 def _insert_all(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],
     logs: NDArray[np.int8],
     sizes: NDArray[np.int32],
-    full: NDArray[np.bool_],
     owners: NDArray[np.int32],
     keys: NDArray[np.int32],
+    full: NDArray[np.int64],
 ) -> int:
     """Insert keys as far as their blocks have room.
 
     Returns:
-        How many keys found a full block, or none; the owners are marked in `full`.
+        How many owners have too small a block, or none; they come first in `full`.
     """
-    n_left = 0
+    n_full = 0
     for i in range(len(owners)):
         owner = owners[i]
-        if owner < 0 or keys[i] < 0:
+        # A negative size marks, within this loop, an owner that is in `full` already.
+        if owner < 0 or keys[i] < 0 or sizes[owner] < 0:
             continue
-        if full[owner]:
-            n_left += 1
-            continue
-        if logs[owner] >= 0:
-            capacity = 1 << logs[owner]
-            place = _find(codes, offsets[owner], capacity - 1, keys[i])
-            if codes[place] == keys[i]:
-                continue
-            if 4 * (sizes[owner] + 1) <= 3 * capacity:
-                codes[place] = keys[i]
-                sizes[owner] += 1
-                continue
-        full[owner] = True
-        n_left += 1
-    return n_left
+        if insert(codes, offsets, logs, sizes, owner, keys[i]) < 0:
+            full[n_full] = owner
+            n_full += 1
+            sizes[owner] = ~sizes[owner]
+    for i in range(n_full):
+        sizes[full[i]] = ~sizes[full[i]]
+    return n_full
 
 
-@compiled
+@compiled_loop
 def _move_all(
     codes: NDArray[np.int32],
     owners: NDArray[np.int64],
@@ -140,7 +168,7 @@ def look_up_owner(
             out[i] = by_code[keys[i]]
 
 
-@compiled
+@compiled_loop
 def _look_up(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -204,6 +232,11 @@ class Blocks:
         """Codes by slot, and by owner the first slot and the logarithm of the size of its block."""
         return self._codes.rows, self._offsets.rows, self._logs.rows
 
+    @property
+    def columns(self) -> tuple[Growable, Growable, Growable, Growable]:
+        """The tables and, by owner, how many keys its block holds, as they grow."""
+        return self._codes, self._offsets, self._logs, self._sizes
+
     def grow(self, owners: NDArray[np.int32], keys: NDArray[np.int32]) -> Moves | None:
         """Insert keys until a block is full, then give those that are a larger one.
 
@@ -217,12 +250,12 @@ class Blocks:
         n_owners = int(owners.max(initial=-1)) + 1
         for column in (self._offsets, self._logs, self._sizes):
             column.resize(n_owners)
-        full = np.zeros(len(self._logs), dtype=np.bool_)
-        left = _insert_all(
+        full = np.empty(len(owners), dtype=np.int64)
+        n_full = _insert_all(
             self._codes.rows, self._offsets.rows, self._logs.rows, self._sizes.rows,
-            full, owners, keys,
+            owners, keys, full,
         )  # fmt: skip
-        return self._enlarge(np.flatnonzero(full)) if left else None
+        return self._enlarge(full[:n_full]) if n_full else None
 
     def look_up(self, owners: NDArray[np.int32], keys: NDArray[np.int32]) -> NDArray[np.int32]:
         """Find slots.

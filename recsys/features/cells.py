@@ -105,38 +105,38 @@ class Cells:
         layout = _LAYOUTS[aggregate.fold, aggregate.window_s is not None]
         self._code = layout.code
         self._step = bucket_us(aggregate)
-        self._half_life_s = float(aggregate.half_life_s or 1.0)
-        self._numbers = Growable(
+        self.half_life_s = float(aggregate.half_life_s or 1.0)
+        self.numbers = Growable(
             np.uint32 if layout.whole else np.float64, layout.fill, (layout.n_numbers,)
         )
-        self._marks = Growable(np.int64, folds.NEVER, (layout.n_marks,))
+        self.marks = Growable(np.int64, folds.NEVER, (layout.n_marks,))
         self.resize(n_slots)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all cells."""
-        return int(self._numbers.rows.nbytes + self._marks.rows.nbytes)
+        return int(self.numbers.rows.nbytes + self.marks.rows.nbytes)
 
     def resize(self, n_slots: int) -> None:
         """Make room for as many cells; never shrinks."""
-        self._numbers.resize(n_slots)
-        self._marks.resize(n_slots)
+        self.numbers.resize(n_slots)
+        self.marks.resize(n_slots)
 
     def move(self, old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
         """Move cells to other slots; those that they leave are empty again."""
-        for column in (self._numbers, self._marks):
+        for column in (self.numbers, self.marks):
             column.rows[new] = column.rows[old]
             column.clear(old)
 
     def reorder(self, slots: NDArray[np.int64]) -> None:
         """Keep the cells of some slots only, in another order."""
-        self._numbers.reorder(slots)
-        self._marks.reorder(slots)
+        self.numbers.reorder(slots)
+        self.marks.reorder(slots)
 
     def clear(self, slots: NDArray[np.int64]) -> None:
         """Forget what cells hold."""
-        self._numbers.clear(slots)
-        self._marks.clear(slots)
+        self.numbers.clear(slots)
+        self.marks.clear(slots)
 
     def uncount(self, slots: NDArray[np.int64], buckets: NDArray[np.int64]) -> None:
         """Take pairs out of a `distinct` fold.
@@ -147,13 +147,16 @@ class Cells:
         """
         places = np.zeros(len(slots), dtype=np.int64)
         if self._code == folds.DISTINCT_IN_WINDOW:
-            held = buckets > self._marks.rows[slots, 0] - _RING
+            held = buckets > self.marks.rows[slots, 0] - _RING
             slots, places = slots[held], buckets[held] % _RING
-        np.subtract.at(self._numbers.rows, (slots, places), 1)
+        np.subtract.at(self.numbers.rows, (slots, places), 1)
 
     def add(self, keyed: folds.Keyed, events: folds.Events) -> None:
         """Fold a batch of events in, in order of `visible_at`."""
-        fold_walk.add_all(self.state, keyed, events)
+        fold_walk.add_all(
+            *self.state, keyed.rows, keyed.slots, keyed.previous,
+            events.types, events.wanted, events.visible, events.occurred, events.values,
+        )  # fmt: skip
 
     def stream(
         self,
@@ -179,7 +182,7 @@ class Cells:
     def state(self) -> folds.State:
         """What the compiled folds take; views that are valid until the next growth."""
         return folds.State(
-            self._code, self._numbers.rows, self._marks.rows, self._step, self._half_life_s
+            self._code, self.numbers.rows, self.marks.rows, self._step, self.half_life_s
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -188,9 +191,9 @@ class Cells:
         Returns:
             By name; views that must not be changed.
         """
-        return {"numbers": self._numbers.rows, "marks": self._marks.rows}
+        return {"numbers": self.numbers.rows, "marks": self.marks.rows}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave."""
-        for column, name in ((self._numbers, "numbers"), (self._marks, "marks")):
+        for column, name in ((self.numbers, "numbers"), (self.marks, "marks")):
             column.restore(arrays, name)

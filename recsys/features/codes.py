@@ -69,6 +69,11 @@ class MultiCodes:
         """Codes of row r are `codes[offsets[r]:offsets[r + 1]]`: offsets and codes."""
         return self._offsets.rows, self._flat.rows
 
+    @property
+    def columns(self) -> tuple[Growable, Growable]:
+        """What `ragged` gives, as it grows."""
+        return self._offsets, self._flat
+
 
 class SingleCodes:
     """Values of one attribute, one per row; a list is one value, made of its parts."""

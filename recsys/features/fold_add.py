@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import inlined
+from recsys.features.compiled import compiled_loop
 from recsys.features.folds import (
     COUNT,
     COUNT_IN_WINDOW,
@@ -30,7 +30,7 @@ from recsys.features.folds import (
 )
 
 
-@inlined
+@compiled_loop
 def decay(elapsed_us: int, half_life_s: float) -> float:
     """Weigh an event of long ago.
 
@@ -40,7 +40,7 @@ def decay(elapsed_us: int, half_life_s: float) -> float:
     return float(np.exp2(-(elapsed_us / US) / half_life_s))
 
 
-@inlined
+@compiled_loop
 def instant_of(latest: bool, known: int, occurred: int) -> int:
     """Choose the later or the earlier of two instants, of which the first may be missing.
 
@@ -52,7 +52,7 @@ def instant_of(latest: bool, known: int, occurred: int) -> int:
     return max(known, occurred) if latest else min(known, occurred)
 
 
-@inlined
+@compiled_loop
 def extreme_of(largest: bool, known: float, value: float) -> float:
     """Choose the larger or the smaller of two values, of which the first may be missing.
 
@@ -64,7 +64,7 @@ def extreme_of(largest: bool, known: float, value: float) -> float:
     return max(known, value) if largest else min(known, value)
 
 
-@inlined
+@compiled_loop
 def _place(
     code: int, numbers: NDArray[Any], marks: NDArray[np.int64], slot: int, bucket: int
 ) -> int:
@@ -92,7 +92,7 @@ def _place(
     return latest
 
 
-@inlined
+@compiled_loop
 def add_plain(
     code: int,
     numbers: NDArray[Any],
@@ -136,7 +136,7 @@ def add_plain(
                 numbers[slot, 1] += 1
 
 
-@inlined
+@compiled_loop
 def add_in_window(
     code: int,
     numbers: NDArray[Any],
@@ -162,13 +162,13 @@ def add_in_window(
                 numbers[slot, RING + place] += 1
 
 
-@inlined
+@compiled_loop
 def add_count(numbers: NDArray[Any], marks: NDArray[np.int64], slot: int, bucket: int) -> None:
     """Count one event in a window; see `add_plain`."""
     numbers[slot, _place(COUNT_IN_WINDOW, numbers, marks, slot, bucket)] += 1
 
 
-@inlined
+@compiled_loop
 def add_distinct(
     code: int,
     numbers: NDArray[Any],

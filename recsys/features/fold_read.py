@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import inlined
+from recsys.features.compiled import compiled_loop
 from recsys.features.fold_add import decay, extreme_of, instant_of
 from recsys.features.folds import (
     COUNT,
@@ -37,13 +37,13 @@ from recsys.features.folds import (
 )
 
 
-@inlined
+@compiled_loop
 def _is_additive(code: int) -> bool:
     plain = code == COUNT or code == SUM or code == DECAYED_COUNT or code == DECAYED_SUM
     return plain or (code == COUNT_IN_WINDOW or code == SUM_IN_WINDOW) or code >= DISTINCT
 
 
-@inlined
+@compiled_loop
 def _read_plain(
     code: int,
     numbers: NDArray[Any],
@@ -63,7 +63,7 @@ def _read_plain(
     return float(numbers[slot, 0])
 
 
-@inlined
+@compiled_loop
 def _count_in_window(
     numbers: NDArray[Any], marks: NDArray[np.int64], slot: int, bucket: int
 ) -> float:
@@ -86,7 +86,7 @@ def _count_in_window(
     return float(total)
 
 
-@inlined
+@compiled_loop
 def _read_window(
     code: int,
     numbers: NDArray[Any],
@@ -120,7 +120,7 @@ def _read_window(
     return extreme
 
 
-@inlined
+@compiled_loop
 def _read_one(
     loop: int,
     code: int,
@@ -145,7 +145,7 @@ def _read_one(
     return _read_plain(code, numbers, marks, half_life_s, slot, as_of)
 
 
-@inlined
+@compiled_loop
 def read_reduced(
     loop: int,
     code: int,

@@ -45,20 +45,7 @@ from recsys.features.prefetching import prefetch
 
 #: How many cells ahead of the one that is worked on are fetched.
 _AHEAD: Final = 16
-_NOBODY: Final = Asked(
-    ends=np.zeros(0, dtype=np.int64),
-    offsets=np.zeros(1, dtype=np.int64),
-    slots=np.zeros(0, dtype=np.int32),
-    starts=np.zeros(1, dtype=np.int64),
-    as_of=np.zeros(0, dtype=np.int64),
-)
-_NO_VALUES: Final = np.zeros(0)
 _loop_of = inlined(loop_of)
-
-
-def add_all(state: State, keyed: Keyed, events: Events) -> None:
-    """Fold a batch of events in."""
-    stream(state, keyed, events, _NOBODY, 0, _NO_VALUES)
 
 
 def stream(
@@ -249,3 +236,51 @@ def _stream_of(loop: int) -> Callable[..., None]:
                 )  # fmt: skip
 
     return stream_all
+
+
+@compiled_loop
+def add_all(
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    rows: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    previous: NDArray[np.int64],
+    types: NDArray[np.int16],
+    wanted: NDArray[np.bool_],
+    visible: NDArray[np.int64],
+    occurred: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> None:
+    """Fold a batch of events in; nobody asks in between.
+
+    Args:
+        code: As in `State`, and so are the four that follow.
+        numbers: Its cells.
+        marks: Its cells.
+        step: Of its buckets.
+        half_life_s: Of its decay.
+        rows: As in `Keyed`, and so are the two that follow.
+        slots: Cells that the events fall into.
+        previous: Of `distinct` folds.
+        types: As in `Events`, and so are the four that follow.
+        wanted: Event types that count.
+        visible: When they became visible.
+        occurred: When they happened.
+        values: Of the events.
+    """
+    loop, bucket, bucket_end = _loop_of(code), 0, NEVER
+    for position in range(len(rows)):
+        row, slot = rows[position], slots[position]
+        _fetch(numbers, marks, slots, position + _AHEAD)
+        if slot >= 0 and wanted[types[row]]:
+            if loop != PLAIN_LOOP and visible[row] >= bucket_end:
+                bucket = visible[row] // step
+                bucket_end = (bucket + 1) * step
+            _add_one(
+                loop, code, numbers, marks, half_life_s, slot, bucket,
+                previous[position] if loop == DISTINCT_LOOP else NEVER,
+                visible[row], occurred[row], values[row],
+            )  # fmt: skip

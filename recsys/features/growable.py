@@ -20,12 +20,12 @@ class Growable:
         shape: Of one row; empty for a one-dimensional array.
     """
 
-    __slots__ = ("_buffer", "_fill", "_size")
+    __slots__ = ("_address", "_buffer", "_fill", "_size")
 
     def __init__(self, dtype: DTypeLike, fill: float, shape: tuple[int, ...] = ()) -> None:
         self._fill = fill
         self._size = 0
-        self._buffer: NDArray[Any] = np.full((0, *shape), fill, dtype=dtype)
+        self._hold(np.full((0, *shape), fill, dtype=dtype))
 
     def __len__(self) -> int:
         return self._size
@@ -35,6 +35,16 @@ class Growable:
         """A writable view of all rows; valid until the next growth."""
         return self._buffer[: self._size]
 
+    @property
+    def address(self) -> int:
+        """Where the rows begin in memory; valid until the next growth."""
+        return self._address
+
+    @property
+    def buffer(self) -> NDArray[Any]:
+        """The rows and the room behind them; who reads at the address keeps this alive."""
+        return self._buffer
+
     def resize(self, size: int) -> None:
         """Grow to `size` rows; never shrinks."""
         if size > len(self._buffer):
@@ -42,7 +52,7 @@ class Growable:
             room = max(size, 64, min(2 * self._size, self._size + self._size // 4 + 65_536))
             buffer = np.full((room, *self._buffer.shape[1:]), self._fill, dtype=self._buffer.dtype)
             buffer[: self._size] = self._buffer[: self._size]
-            self._buffer = buffer
+            self._hold(buffer)
         self._size = max(self._size, size)
 
     def extend(self, values: NDArray[Any]) -> None:
@@ -60,7 +70,7 @@ class Growable:
         """
         rows = arrays[name]
         self._size = len(rows)
-        self._buffer = arrays.get(name + ROOM, rows)
+        self._hold(arrays.get(name + ROOM, rows))
         if self._fill != 0:
             self._buffer[self._size :] = self._fill
 
@@ -70,5 +80,10 @@ class Growable:
 
     def reorder(self, rows: NDArray[np.integer]) -> None:
         """Keep some rows only, in another order, and no room beyond them."""
-        self._buffer = self._buffer[rows]
+        self._hold(self._buffer[rows])
         self._size = len(rows)
+
+    def _hold(self, buffer: NDArray[Any]) -> None:
+        self._buffer = buffer
+        # Asked for at every growth, not at every read: to ask costs more than a compiled loop.
+        self._address: int = buffer.__array_interface__["data"][0]

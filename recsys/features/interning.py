@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import compiled
+from recsys.features.compiled import compiled_loop
 from recsys.features.folds import NEVER
 
 #: An entry that is not taken; no key is negative.
@@ -21,7 +21,7 @@ _SMALLEST: Final = 64
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-@compiled
+@compiled_loop
 def hash_place(key: int, mask: int) -> int:
     """Give the place at which the search for a key begins.
 
@@ -33,7 +33,7 @@ def hash_place(key: int, mask: int) -> int:
     return int(np.int64(mixed >> np.uint64(3)) & mask)
 
 
-@compiled
+@compiled_loop
 def _find(keys: NDArray[np.int64], mask: int, key: int) -> int:
     place = hash_place(key, mask)
     while keys[place] != _FREE and keys[place] != key:
@@ -41,7 +41,7 @@ def _find(keys: NDArray[np.int64], mask: int, key: int) -> int:
     return place
 
 
-@compiled
+@compiled_loop
 def _insert_all(
     table: NDArray[np.int64], ids: NDArray[np.int32], keys: NDArray[np.int64], size: int
 ) -> int:
@@ -56,7 +56,7 @@ def _insert_all(
     return size
 
 
-@compiled
+@compiled_loop
 def _rehash(
     table: NDArray[np.int64],
     ids: NDArray[np.int32],
@@ -71,7 +71,7 @@ def _rehash(
             new_ids[place] = ids[i]
 
 
-@compiled
+@compiled_loop
 def _look_up(
     table: NDArray[np.int64],
     ids: NDArray[np.int32],
@@ -126,7 +126,7 @@ class KeyTable:
         self._table, self._ids = table, ids
 
 
-@compiled
+@compiled_loop
 def _find_pair(
     keys: NDArray[np.integer], others: NDArray[np.int32], mask: int, key: int, other: int
 ) -> int:
@@ -136,7 +136,7 @@ def _find_pair(
     return place
 
 
-@compiled
+@compiled_loop
 def _visit_all(
     table: NDArray[np.integer],
     table_others: NDArray[np.int32],
@@ -165,7 +165,7 @@ def _visit_all(
     return size
 
 
-@compiled
+@compiled_loop
 def _rehash_pairs(
     table: NDArray[np.integer],
     others: NDArray[np.int32],

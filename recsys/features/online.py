@@ -22,6 +22,7 @@ from recsys.features.models import Histories
 from recsys.features.pairs import Sources, request_owners
 from recsys.features.reading import BatchMemo, StateReader
 from recsys.features.ring_loops import describe
+from recsys.features.scatter import Scatter
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
 from recsys.features.state import Batch, KeyState
@@ -29,7 +30,7 @@ from recsys.features.vocabulary import Aggregate
 from recsys.schema import SESSION, VisibleEvent
 
 #: Events that are folded in at a time when the state of a log is built.
-_BULK_EVENTS: Final = 1_000_000
+_BULK_EVENTS: Final = 131_072
 #: Ended sessions are swept out when there are so many more visitors than after the last sweep.
 _SWEEP_VISITORS: Final = 50_000
 #: Sets of aggregates that are read again and again; a plan has two or three.
@@ -90,6 +91,7 @@ class OnlineState(StateReader):
         self._keeps_sessions = any(
             a.of == (SESSION,) or parse_key(a.by).request == "session" for a in aggregates
         )
+        self._scatter = Scatter(self._keys.values(), self._sources, self.types)
         self._tracker = SessionTracker()
         self._n_swept = 0
         for start in range(0, len(log.actions), _BULK_EVENTS):
@@ -300,9 +302,7 @@ class OnlineState(StateReader):
     def _add(self, actions: Actions) -> None:
         if not len(actions):
             return
-        batch = self._batch(actions)
-        for state in self._keys.values():
-            state.add(batch, self._sources)
+        self._scatter.add(self._batch(actions))
         if self._keeps_sessions and len(self.visitors) > self._n_swept + _SWEEP_VISITORS:
             self._sweep(int(actions.visible[-1]))
 

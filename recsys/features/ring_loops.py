@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import compiled
+from recsys.features.compiled import compiled, compiled_loop
 from recsys.features.vocabulary import WINDOW_BUCKETS
 from recsys.schema import MICROSECONDS
 
@@ -198,6 +198,43 @@ def stream_rings(
                 read_slots[request], request, oldest, step,
                 offsets, capacities, counts, ring, out,
             )  # fmt: skip
+
+
+@compiled_loop
+def has_room(
+    rows: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    wanted: NDArray[np.bool_],
+    types: NDArray[np.int16],
+    capacities: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    n: int,
+) -> bool:
+    """Say whether rings have room for events, as if all of them fell into each one.
+
+    Args:
+        rows: int32 (n_keys,): events.
+        slots: int32 (n_keys,): their rings; negative: none.
+        wanted: bool (n_types,): event types that count.
+        types: int16 (n_events,).
+        capacities: int32 (n_slots,): how much rings can hold.
+        counts: int64 (n_slots,): how many events they were given.
+        n: How many they must hold at most.
+
+    Returns:
+        False where one of them may have to grow.
+    """
+    n_counted = 0
+    for k in range(len(rows)):
+        if slots[k] >= 0 and wanted[types[rows[k]]]:
+            n_counted += 1
+    for k in range(len(rows)):
+        if slots[k] >= 0 and wanted[types[rows[k]]]:
+            if slots[k] >= len(capacities):
+                return False
+            if capacities[slots[k]] < min(counts[slots[k]] + n_counted, n):
+                return False
+    return True
 
 
 @compiled

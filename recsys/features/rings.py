@@ -13,6 +13,7 @@ from recsys.features.growable import Growable
 from recsys.features.ring_loops import (
     Entries,
     LastItems,
+    has_room,
     move_rings,
     no_items,
     read_rings,
@@ -104,8 +105,8 @@ class Rings:
             as_of: int64 (n_requests,).
             out: One row per request, written.
         """
-        counted = keyed.slots[(keyed.slots >= 0) & wanted[actions.types[keyed.rows]]]
-        if len(counted):
+        if not self._has_room(keyed, actions, wanted):
+            counted = keyed.slots[(keyed.slots >= 0) & wanted[actions.types[keyed.rows]]]
             found, added = np.unique(counted, return_counts=True)
             self._make_room(found.astype(np.int64), added)
         if len(slots):
@@ -185,6 +186,17 @@ class Rings:
     def _resize(self, n_slots: int) -> None:
         for column in (self._offsets, self._capacities, self._counts):
             column.resize(n_slots)
+
+    def _has_room(self, keyed: KeyedRows, actions: Actions, wanted: NDArray[np.bool_]) -> bool:
+        """Say whether every ring surely takes its events; most do, once they hold n.
+
+        Returns:
+            False where one of them may have to grow.
+        """
+        return has_room(
+            keyed.rows, keyed.slots, wanted, actions.types,
+            self._capacities.rows, self._counts.rows, self._n,
+        )  # fmt: skip
 
     def _make_room(self, slots: NDArray[np.int64], added: NDArray[np.int64]) -> None:
         self._resize(int(slots[-1]) + 1)

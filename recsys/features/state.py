@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from recsys.features.cells import Cells, KeyedRows, cell_key
 from recsys.features.folding import keyed_events
 from recsys.features.interning import PairTable
 from recsys.features.keys import Key
-from recsys.features.pairs import EventPairs, Sources, event_owners, event_pairs
+from recsys.features.pairs import EventPairs
 from recsys.features.reading import type_mask
 from recsys.features.rings import Rings
 from recsys.features.vocabulary import Aggregate
@@ -65,6 +65,8 @@ class KeyState:
         self._types = types
         self.blocks = Blocks() if key.combined else None
         self.n_slots = 0
+        #: How often tables have grown or moved: who holds their addresses takes new ones.
+        self.n_moves = 0
         self._cells: dict[Aggregate, Cells] = {}
         self._shared: dict[Aggregate, Cells] = {}
         self._pairs: dict[Aggregate, PairTable] = {}
@@ -118,26 +120,65 @@ class KeyState:
         """
         return self._rings[_ring_key(aggregate)]
 
-    def add(self, batch: Batch, sources: Sources) -> None:
-        """Fold events in."""
-        owners = None
-        if self.key.request:
-            owners = event_owners(self.key, batch.actions, sources, batch.sessions)
-        pairs = event_pairs(self.key, batch.actions, sources.items, owners)
-        if not len(pairs.rows):
+    @property
+    def kept(self) -> Mapping[Aggregate, Cells]:
+        """All cells, by an aggregate that stands for those that share them."""
+        return self._cells
+
+    def make_room(self, pairs: EventPairs, slots: NDArray[np.int32]) -> None:
+        """Make the cells that pairs lack.
+
+        Args:
+            pairs: What events count for; none of them is missing.
+            slots: int32 (n,): cells; of combined keys, -1 where a pair lacks one, and written.
+        """
+        if self.blocks is None:
+            self._resize(int(slots.max(initial=-1)) + 1)
             return
-        keyed = KeyedRows(pairs.rows, self._slots(pairs))
-        for aggregate, cells in self._cells.items():
-            actions = batch.actions
+        lacking = slots < 0
+        owners, codes = pairs.owners[lacking], pairs.codes[lacking]
+        while (moves := self.blocks.grow(owners, codes)) is not None:
+            self._resize(self.blocks.n_slots)
+            for cells in self._cells.values():
+                cells.move(moves.old, moves.new)
+        self.n_moves += 1
+        # The cells of others may have moved too.
+        slots[:] = self.blocks.look_up(pairs.owners, pairs.codes)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether more is kept than cells that events are folded into one by one."""
+        return bool(self._pairs or self._rings)
+
+    def remember(self, pairs: EventPairs, slots: NDArray[np.int32], batch: Batch) -> None:
+        """Take events in that count only where they are new, and the last items.
+
+        Args:
+            pairs: What the events count for.
+            slots: int32 (n,): their cells.
+            batch: The events.
+        """
+        keyed = KeyedRows(pairs.rows, slots)
+        keys = self._stable_keys(pairs, batch) if self._pairs else None
+        for aggregate, seen in self._pairs.items():
+            actions, wanted = batch.actions, self.mask(aggregate.of)
             if aggregate.of == (SESSION,):
                 actions = replace(actions, types=batch.begins)
-            seen = self._pairs.get(aggregate)
-            keys = self._stable_keys(pairs, batch) if seen is not None else None
-            wanted = self._mask(aggregate.of)
             folded = keyed_events(aggregate, keyed, actions, wanted, pairs=seen, keys=keys)
-            cells.add(*folded)
+            self._cells[aggregate].add(*folded)
         for aggregate, rings in self._rings.items():
-            rings.add(keyed, batch.actions, self._mask(aggregate.of))
+            rings.add(keyed, batch.actions, self.mask(aggregate.of))
+
+    def mask(self, of: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Say which event types an aggregate is made of.
+
+        Returns:
+            bool (n_types,), or of `session` (2,): see `type_mask`.
+        """
+        mask = self._masks.get(of)
+        if mask is None or (len(mask) != len(self._types.names) and of != (SESSION,)):
+            mask = self._masks[of] = type_mask(of, self._types)
+        return mask
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Give the state as arrays, for a snapshot.
@@ -152,6 +193,7 @@ class KeyState:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the state from arrays that `arrays` gave; the same aggregates are kept."""
+        self.n_moves += 1
         self.n_slots = int(arrays["n_slots"][0])
         for name, part in self._parts():
             mine = {
@@ -175,6 +217,7 @@ class KeyState:
         """Give up what growing left behind."""
         if self.blocks is None:
             return
+        self.n_moves += 1
         slots = self.blocks.compact()
         self.n_slots = len(slots)
         for cells in self._cells.values():
@@ -223,18 +266,8 @@ class KeyState:
         for rings in self._rings.values():
             rings.clear(slots)
 
-    def _slots(self, pairs: EventPairs) -> NDArray[np.int32]:
-        if self.blocks is None:
-            slots = pairs.codes if self.key.item else pairs.owners
-            self._resize(int(slots.max(initial=-1)) + 1)
-            return slots
-        while (moves := self.blocks.grow(pairs.owners, pairs.codes)) is not None:
-            self._resize(self.blocks.n_slots)
-            for cells in self._cells.values():
-                cells.move(moves.old, moves.new)
-        return self.blocks.look_up(pairs.owners, pairs.codes)
-
     def _resize(self, n_slots: int) -> None:
+        self.n_moves += 1
         self.n_slots = max(self.n_slots, n_slots)
         for cells in self._cells.values():
             cells.resize(self.n_slots)
@@ -251,12 +284,6 @@ class KeyState:
         if self.blocks is not None:
             return combine(owners, pairs.codes)
         return (pairs.codes if self.key.item else owners).astype(np.int64)
-
-    def _mask(self, of: tuple[str, ...]) -> NDArray[np.bool_]:
-        mask = self._masks.get(of)
-        if mask is None or (len(mask) != len(self._types.names) and of != (SESSION,)):
-            mask = self._masks[of] = type_mask(of, self._types)
-        return mask
 
 
 def _ring_key(aggregate: Aggregate) -> Aggregate:

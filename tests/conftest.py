@@ -11,6 +11,13 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# No test fails for the speed of the machine, and making an example is part of that.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # As the command line does, before torch and LightGBM are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

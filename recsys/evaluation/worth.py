@@ -111,9 +111,12 @@ def plugin_worth(
     profile = reused.in_its_order(dataset.profile)
     plan = load_capabilities(workspace.folder, config, profile).plan
     own = tuple(name for name in plan.names if plan.owners[name] == plugin)
-    if not 0 < len(own) < len(plan.names):
-        what, found = f"plugin {plugin}", f"{len(own)} of {len(plan.names)} columns on this log"
-        raise TrainingError(what, found, "some, and some of other plugins")
+    what = f"plugin {plugin}"
+    if not own:
+        some = ", ".join(sorted(set(plan.owners.values())))
+        raise TrainingError(what, "no column on this log", f"one that has some: {some}")
+    if len(own) == len(plan.names):
+        raise TrainingError(what, "all columns on this log", "some of other plugins")
     split = split_by_time(dataset.labelled, config.split)
     seen = dataset.labelled.part(0, split.validation_end)
     stack = reuse_models(reused, plan, dataset.reader, Requests(seen.slates, dataset.log))

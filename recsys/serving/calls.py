@@ -109,9 +109,18 @@ class Batches:
     Args:
         events: To be written; what can be read but once is sent but once.
         attempts: How often they may be sent, this time included.
+
+    Raises:
+        TypeError: Something in a sequence is no event; of what can be read but once gRPC says no
+            more than that it raised.
     """
 
     def __init__(self, events: Iterable[Event], attempts: int = _ATTEMPTS) -> None:
+        for position, event in enumerate(events if isinstance(events, Sequence) else ()):
+            if not isinstance(event, Event):
+                found = type(event).__name__
+                problem = f"events[{position}] is {found}; expected an event of recsys.schema"
+                raise TypeError(problem)
         self._events = events
         self._attempts = attempts if isinstance(events, Sequence) else 1
         self._n_events = 0

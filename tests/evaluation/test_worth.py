@@ -43,5 +43,5 @@ def test_every_round_is_another_seed_on_the_same_lists(worth) -> None:
 
 @pytest.mark.parametrize("plugin", ["nonsense", "random_control"])
 def test_a_plugin_without_columns_is_one_line(worth, plugin) -> None:
-    with pytest.raises(TrainingError, match=rf"plugin {plugin}: 0 of \d+ columns on this log"):
+    with pytest.raises(TrainingError, match=rf"plugin {plugin}: no column on this log.*recency"):
         worth(plugin)

@@ -208,3 +208,10 @@ def test_a_call_has_its_own_deadline_where_one_is_given():
             client.rank("u", ["a"], timeout_s=0.05)
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert client.rank("u", ["a"]).item_ids == ["a"]
+
+
+def test_what_is_no_event_is_a_type_error_that_says_where():
+    with running() as (server, _), Client(server.address) as client:
+        click = InteractionEvent("e", 0, "u", "i", "click")
+        with pytest.raises(TypeError, match=r"events\[1\] is dict; expected an event"):
+            client.write_events([click, {"event_id": "x"}])

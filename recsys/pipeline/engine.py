@@ -404,7 +404,8 @@ def load_engine(
     try:
         engine = _restarted(workspace, bundle)
     except CheckpointError as error:
-        _log.info("state_from_log", found=str(error))
+        reason = str(error) if workspace.state.exists() else "none was saved yet"
+        _log.info("state_made_from_log", reason=reason)
         engine = make_engine(workspace, bundle, StoredLog(workspace.log_config))
     if for_others and engine.is_far_ahead:
         try:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.actions import Actions, EncodedLog
+from recsys.features.actions import Actions, EncodedLog, no_actions
 from recsys.features.arrivals import Arrivals
 from recsys.features.entities import EntitiesRecord
 from recsys.features.gather import Gather
@@ -98,6 +98,9 @@ class OnlineState(StateReader):
             self._add(log.actions.in_memory(start, start + _BULK_EVENTS))
         for state in self._keys.values():
             state.compact()
+        # A state that is restored folds nothing before the first event, which must not wait for the
+        # compiler, or for what it left on disk.
+        self._scatter.add(self._batch(no_actions()))
         if self._keeps_sessions and len(log.actions):
             _, kept = self._tracker.ended(int(log.actions.visible[-1]))
             self._keep_sessions(kept)

@@ -9,12 +9,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.features.growable import Growable
+from recsys.features.interning import KeyTable
 from recsys.schema import AttributeValue
 
 #: The code of a value that no event has had yet: it reads like a key without events.
 UNKNOWN_VALUE = -2
 #: The code of no value at all: whatever depends on it is missing.
 NO_VALUE = -1
+#: Texts from this many on are numbered by their hashes.
+_FEW = 1_000
 
 
 def number_texts(texts: pl.Series) -> tuple[NDArray[np.uint32], pl.Series]:
@@ -26,9 +29,19 @@ def number_texts(texts: pl.Series) -> tuple[NDArray[np.uint32], pl.Series]:
     Returns:
         The number of every row, and the distinct texts in order of first sight.
     """
-    # Categories of their own: those that all columns share are kept as long as any of them lives.
-    numbered = texts.cast(pl.Categorical(pl.Categories.random()))
-    numbers = numbered.to_physical().to_numpy().astype(np.uint32, copy=False)
+    if len(texts) < _FEW:
+        return _numbered(texts, texts.cast(pl.Categorical(pl.Categories.random())).to_physical())
+    # Hashes are numbered several times as fast as texts; that they stand for these is looked up.
+    table, hashes = KeyTable(), (texts.hash().to_numpy() >> np.uint64(1)).view(np.int64)
+    table.insert(hashes)
+    numbers, distinct = _numbered(texts, pl.Series(table.look_up(hashes)))
+    if (distinct.gather(numbers) == texts).all():
+        return numbers, distinct
+    return _numbered(texts, texts.cast(pl.Categorical(pl.Categories.random())).to_physical())
+
+
+def _numbered(texts: pl.Series, found: pl.Series) -> tuple[NDArray[np.uint32], pl.Series]:
+    numbers = found.to_numpy().astype(np.uint32, copy=False)
     first = np.empty(int(numbers.max(initial=0)) + 1 if len(numbers) else 0, dtype=np.int64)
     first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
     return numbers, texts.gather(first)

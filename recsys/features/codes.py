@@ -9,7 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.features.growable import Growable
-from recsys.features.interning import KeyTable
 from recsys.schema import AttributeValue
 
 #: The code of a value that no event has had yet: it reads like a key without events.
@@ -31,6 +30,9 @@ def number_texts(texts: pl.Series) -> tuple[NDArray[np.uint32], pl.Series]:
     """
     if len(texts) < _FEW:
         return _numbered(texts, texts.cast(pl.Categorical(pl.Categories.random())).to_physical())
+    # Declarations of plugins come here as well, and need no compiler.
+    from recsys.features.interning import KeyTable
+
     # Hashes are numbered several times as fast as texts; that they stand for these is looked up.
     table, hashes = KeyTable(), (texts.hash().to_numpy() >> np.uint64(1)).view(np.int64)
     table.insert(hashes)

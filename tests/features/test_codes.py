@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.features import codes
+from recsys.features import interning
 from recsys.features.codes import number_texts
 from recsys.features.interning import KeyTable
 
@@ -19,7 +19,7 @@ class _Colliding(KeyTable):
 @pytest.mark.parametrize("table", [KeyTable, _Colliding])
 @pytest.mark.parametrize("n_rows", [0, 3, 5_000])
 def test_texts_are_numbered_in_order_of_first_sight(monkeypatch, table, n_rows) -> None:
-    monkeypatch.setattr(codes, "KeyTable", table)
+    monkeypatch.setattr(interning, "KeyTable", table)
     drawn = np.random.default_rng(3).integers(0, 700, n_rows)
     texts = ["" if number == 0 else f"i{number}" for number in drawn]
     numbers, distinct = number_texts(pl.Series(texts, dtype=pl.String))

@@ -136,7 +136,7 @@ def look_up_owner(
     n_codes: int,
     out: NDArray[np.int32],
 ) -> None:
-    """Find slots of one owner in the tables of `Blocks.tables`.
+    """Find slots of one owner in the tables of `Blocks.columns`.
 
     Args:
         codes: By slot.
@@ -228,13 +228,8 @@ class Blocks:
         return sum(int(column.rows.nbytes) for column in columns)
 
     @property
-    def tables(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int8]]:
-        """Codes by slot, and by owner the first slot and the logarithm of the size of its block."""
-        return self._codes.rows, self._offsets.rows, self._logs.rows
-
-    @property
     def columns(self) -> tuple[Growable, Growable, Growable, Growable]:
-        """The tables and, by owner, how many keys its block holds, as they grow."""
+        """Codes by slot; by owner its first slot, logarithm of the size of its block, and keys."""
         return self._codes, self._offsets, self._logs, self._sizes
 
     def grow(self, owners: NDArray[np.int32], keys: NDArray[np.int32]) -> Moves | None:
@@ -264,7 +259,7 @@ class Blocks:
             int32 (n,): -1 for a key without one.
         """
         out = np.empty(len(keys), dtype=np.int32)
-        _look_up(*self.tables, owners, keys, out)
+        _look_up(self._codes.rows, self._offsets.rows, self._logs.rows, owners, keys, out)
         return out
 
     def slots_of(self, owner: int) -> NDArray[np.int64]:

@@ -173,6 +173,48 @@ def _add_one(
         add_plain(code, numbers, marks, half_life_s, slot, visible, occurred, value)
 
 
+@inlined
+def _add_until(
+    end: int,
+    position: int,
+    bucket: int,
+    bucket_end: int,
+    loop: int,
+    code: int,
+    numbers: NDArray[Any],
+    marks: NDArray[np.int64],
+    step: int,
+    half_life_s: float,
+    rows: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    previous: NDArray[np.int64],
+    types: NDArray[np.int16],
+    wanted: NDArray[np.bool_],
+    visible: NDArray[np.int64],
+    occurred: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> tuple[int, int, int]:
+    """Fold events before `end` in, from a position on.
+
+    Returns:
+        Where to go on, and the bucket of the newest event with the instant at which it ends.
+    """
+    while position < len(rows) and rows[position] < end:
+        row, slot = rows[position], slots[position]
+        _fetch(numbers, marks, slots, position + _AHEAD)
+        if slot >= 0 and wanted[types[row]]:
+            if loop != PLAIN_LOOP and visible[row] >= bucket_end:
+                bucket = visible[row] // step
+                bucket_end = (bucket + 1) * step
+            _add_one(
+                loop, code, numbers, marks, half_life_s, slot, bucket,
+                previous[position] if loop == DISTINCT_LOOP else NEVER,
+                visible[row], occurred[row], values[row],
+            )  # fmt: skip
+        position += 1
+    return position, bucket, bucket_end
+
+
 @cache
 def _stream_of(loop: int) -> Callable[..., None]:
     """Make one of the four loops; it is compiled when first called.
@@ -209,19 +251,10 @@ def _stream_of(loop: int) -> Callable[..., None]:
         bucket, bucket_end, read_bucket, read_end = 0, NEVER, 0, NEVER
         for request in range(n_requests + 1):
             end = ends[request] if request < n_requests else len(types)
-            while position < len(rows) and rows[position] < end:
-                row, slot = rows[position], slots[position]
-                _fetch(numbers, marks, slots, position + _AHEAD)
-                if slot >= 0 and wanted[types[row]]:
-                    if windowed and visible[row] >= bucket_end:
-                        bucket = visible[row] // step
-                        bucket_end = (bucket + 1) * step
-                    _add_one(
-                        loop, code, numbers, marks, half_life_s, slot, bucket,
-                        previous[position] if loop == DISTINCT_LOOP else NEVER,
-                        visible[row], occurred[row], values[row],
-                    )  # fmt: skip
-                position += 1
+            position, bucket, bucket_end = _add_until(
+                end, position, bucket, bucket_end, loop, code, numbers, marks, step, half_life_s,
+                rows, slots, previous, types, wanted, visible, occurred, values,
+            )  # fmt: skip
             if request == n_requests:
                 return
             if windowed and as_of[request] >= read_end:
@@ -271,16 +304,7 @@ def add_all(
         occurred: When they happened.
         values: Of the events.
     """
-    loop, bucket, bucket_end = _loop_of(code), 0, NEVER
-    for position in range(len(rows)):
-        row, slot = rows[position], slots[position]
-        _fetch(numbers, marks, slots, position + _AHEAD)
-        if slot >= 0 and wanted[types[row]]:
-            if loop != PLAIN_LOOP and visible[row] >= bucket_end:
-                bucket = visible[row] // step
-                bucket_end = (bucket + 1) * step
-            _add_one(
-                loop, code, numbers, marks, half_life_s, slot, bucket,
-                previous[position] if loop == DISTINCT_LOOP else NEVER,
-                visible[row], occurred[row], values[row],
-            )  # fmt: skip
+    _add_until(
+        len(types), 0, 0, NEVER, _loop_of(code), code, numbers, marks, step, half_life_s,
+        rows, slots, previous, types, wanted, visible, occurred, values,
+    )  # fmt: skip

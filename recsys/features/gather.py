@@ -16,28 +16,22 @@ from recsys.features.pairs import MISSING, Sources
 from recsys.features.state import KeyState
 from recsys.features.tables import (
     ATTRIBUTE,
-    BLOCK_CODES,
-    BLOCK_LOGS,
-    BLOCK_OFFSETS,
-    CODES,
     COMBINED,
     END_CELLS,
     FIRST_CELLS,
     FOLD,
     IS_WHOLE,
-    MARKS,
-    MARKS_WIDTH,
     N_CODES,
     N_SLOTS,
     NO_PART,
-    NUMBERS,
-    OFFSETS,
     PART,
     STEP,
-    WIDTH,
     Tables,
-    array_at,
-    pointer,
+    attribute_of,
+    blocks_of,
+    counts_of,
+    marks_of,
+    sums_of,
 )
 from recsys.features.vocabulary import Aggregate
 
@@ -199,8 +193,7 @@ def _codes_by_attribute(
     Returns:
         Where codes of each candidate begin, and codes.
     """
-    offsets = array_at(pointer(key[OFFSETS]), key[OFFSETS + 1], np.int64)
-    codes = array_at(pointer(key[CODES]), key[CODES + 1], np.int32)
+    offsets, codes = attribute_of(key)
     starts = np.zeros(len(versions) + 1, dtype=np.int64)
     for c in range(len(versions)):
         version = versions[c]
@@ -233,9 +226,7 @@ def _code_slots(
         for i in range(len(codes)):
             slots[i] = codes[i] if 0 <= codes[i] < key[N_SLOTS] else -1
         return slots
-    block_codes = array_at(pointer(key[BLOCK_CODES]), key[BLOCK_CODES + 1], np.int32)
-    block_offsets = array_at(pointer(key[BLOCK_OFFSETS]), key[BLOCK_OFFSETS + 1], np.int64)
-    block_logs = array_at(pointer(key[BLOCK_LOGS]), key[BLOCK_LOGS + 1], np.int8)
+    block_codes, block_offsets, block_logs, _ = blocks_of(key)
     for request in range(len(owners)):
         low, high = starts[offsets[request]], starts[offsets[request + 1]]
         look_up_owner(
@@ -256,18 +247,14 @@ def _read_cells(
     as_of: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    shape = (cells[NUMBERS + 1], cells[WIDTH])
-    address = pointer(cells[NUMBERS])
-    marks_shape = (cells[MARKS + 1], cells[MARKS_WIDTH])
-    marks = array_at(pointer(cells[MARKS]), marks_shape, np.int64)
-    fold, step = cells[FOLD], cells[STEP]
+    fold, step, marks = cells[FOLD], cells[STEP], marks_of(cells)
     if cells[IS_WHOLE]:
         read_all(
-            fold, array_at(address, shape, np.uint32), marks, step, half_life_s,
+            fold, counts_of(cells), marks, step, half_life_s,
             slots, starts, asking, as_of, reduce, out,
         )  # fmt: skip
     else:
         read_all(
-            fold, array_at(address, shape, np.float64), marks, step, half_life_s,
+            fold, sums_of(cells), marks, step, half_life_s,
             slots, starts, asking, as_of, reduce, out,
         )  # fmt: skip

@@ -18,34 +18,26 @@ from recsys.features.blocks import insert
 from recsys.features.compiled import compiled
 from recsys.features.fold_walk import add_all
 from recsys.features.folds import DISTINCT
-from recsys.features.keys import Key
 from recsys.features.pairs import EventPairs, Sources, event_owners
 from recsys.features.state import Batch, KeyState
 from recsys.features.tables import (
     ATTRIBUTE,
-    BLOCK_CODES,
-    BLOCK_LOGS,
-    BLOCK_OFFSETS,
-    BLOCK_SIZES,
-    CODES,
     COMBINED,
     END_CELLS,
     FIRST_CELLS,
     FOLD,
     IS_WHOLE,
     ITEM,
-    MARKS,
-    MARKS_WIDTH,
     N_SLOTS,
     NO_PART,
-    NUMBERS,
-    OFFSETS,
     PART,
     STEP,
-    WIDTH,
     Tables,
-    array_at,
-    pointer,
+    attribute_of,
+    blocks_of,
+    counts_of,
+    marks_of,
+    sums_of,
 )
 from recsys.schema import SESSION
 
@@ -70,11 +62,12 @@ class Scatter:
         self._kept = [(state, aggregate) for state in self._states for aggregate in state.kept]
         self._is_begun = np.array([a.of == (SESSION,) for _, a in self._kept], dtype=np.bool_)
         self._memories = [n for n, state in enumerate(self._states) if state.has_memory]
-        requests = list(dict.fromkeys(state.key.request for state in self._states))
-        self._requests = [self._key_with(request) for request in requests]
-        #: int64 (n_keys,): which of the requests' parts is in each key.
-        self._which = np.array([requests.index(s.key.request) for s in self._states])
-        self._n_types = 0
+        #: One key for each part of the request that is in keys: those of others are the same.
+        self._requests = {state.key.request: state.key for state in self._states}
+        parts = list(self._requests)
+        #: int64 (n_keys,): which of them is in each key.
+        self._which = np.array([parts.index(state.key.request) for state in self._states])
+        self._n_types = len(types.names)
         self._wanted = self._masks()
 
     def add(self, batch: Batch) -> None:
@@ -98,7 +91,7 @@ class Scatter:
         if full:
             tables.refresh()
         if self._n_types < len(self._types.names):
-            self._wanted = self._masks()
+            self._n_types, self._wanted = len(self._types.names), self._masks()
         _fold(
             tables.keys, tables.cells, tables.half_lives, self._is_begun, self._wanted,
             starts, rows, slots,
@@ -106,9 +99,6 @@ class Scatter:
         )  # fmt: skip
         for number in self._memories:
             self._states[number].remember(pairs[number], slots[parts[number]], batch)
-
-    def _key_with(self, request: str) -> Key:
-        return next(state.key for state in self._states if state.key.request == request)
 
     def _owners(self, batch: Batch) -> NDArray[np.int32]:
         """Find the parts of the request that are in keys.
@@ -118,7 +108,7 @@ class Scatter:
         """
         actions = batch.actions
         owners = np.zeros((len(self._requests), len(actions)), dtype=np.int32)
-        for row, key in zip(owners, self._requests, strict=True):
+        for row, key in zip(owners, self._requests.values(), strict=True):
             if key.request:
                 row[:] = event_owners(key, actions, self._sources, batch.sessions)
         return owners
@@ -129,8 +119,7 @@ class Scatter:
         Returns:
             bool (n_aggregates, n_types), at least two types: see `type_mask`.
         """
-        self._n_types = len(self._types.names)
-        masks = np.zeros((len(self._kept), max(2, self._n_types)), dtype=np.bool_)
+        masks = np.zeros((len(self._kept), max(2, len(self._types.names))), dtype=np.bool_)
         for row, (state, aggregate) in zip(masks, self._kept, strict=True):
             mask = state.mask(aggregate.of)
             row[: len(mask)] = mask
@@ -150,7 +139,7 @@ def _count_pairs(
     starts[0] = 0
     for k in range(len(keys)):
         n, part = 0, keys[k, PART]
-        offsets = array_at(pointer(keys[k, OFFSETS]), keys[k, OFFSETS + 1], np.int64)
+        offsets, _ = attribute_of(keys[k])
         for i in range(len(items)):
             if owners[which[k], i] < 0:
                 continue
@@ -177,8 +166,7 @@ def _pair_up(
     n = 0
     for k in range(len(keys)):
         part = keys[k, PART]
-        offsets = array_at(pointer(keys[k, OFFSETS]), keys[k, OFFSETS + 1], np.int64)
-        known = array_at(pointer(keys[k, CODES]), keys[k, CODES + 1], np.int32)
+        offsets, known = attribute_of(keys[k])
         for i in range(len(items)):
             owner = owners[which[k], i]
             if owner < 0:
@@ -211,10 +199,7 @@ def _find_slots(
                 slots[i] = owners[i] if key[PART] == NO_PART else codes[i]
                 is_full[k] |= slots[i] >= key[N_SLOTS]
             continue
-        held = array_at(pointer(key[BLOCK_CODES]), key[BLOCK_CODES + 1], np.int32)
-        offsets = array_at(pointer(key[BLOCK_OFFSETS]), key[BLOCK_OFFSETS + 1], np.int64)
-        logs = array_at(pointer(key[BLOCK_LOGS]), key[BLOCK_LOGS + 1], np.int8)
-        sizes = array_at(pointer(key[BLOCK_SIZES]), key[BLOCK_SIZES + 1], np.int32)
+        held, offsets, logs, sizes = blocks_of(key)
         for i in range(starts[k], starts[k + 1]):
             slots[i] = insert(held, offsets, logs, sizes, owners[i], codes[i])
             is_full[k] |= slots[i] == _NOTHING
@@ -262,17 +247,15 @@ def _fold_one(
 ) -> None:
     if cells[FOLD] >= DISTINCT:
         return
-    shape = (cells[NUMBERS + 1], cells[WIDTH])
-    address = pointer(cells[NUMBERS])
-    marks = array_at(pointer(cells[MARKS]), (cells[MARKS + 1], cells[MARKS_WIDTH]), np.int64)
+    fold, step, marks = cells[FOLD], cells[STEP], marks_of(cells)
     # Only folds of different things read what was seen before; any column stands for it.
     if cells[IS_WHOLE]:
         add_all(
-            cells[FOLD], array_at(address, shape, np.uint32), marks, cells[STEP], half_life_s,
+            fold, counts_of(cells), marks, step, half_life_s,
             rows, slots, occurred, types, wanted, visible, occurred, values,
         )  # fmt: skip
     else:
         add_all(
-            cells[FOLD], array_at(address, shape, np.float64), marks, cells[STEP], half_life_s,
+            fold, sums_of(cells), marks, step, half_life_s,
             rows, slots, occurred, types, wanted, visible, occurred, values,
         )  # fmt: skip

@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from recsys.features.cells import Cells
+from recsys.features.compiled import compiled
 from recsys.features.entities import Entities
 from recsys.features.growable import Growable
 from recsys.features.keys import Key
@@ -29,16 +30,17 @@ from recsys.features.state import KeyState
 #: Objects of numba's compiler, which has no types.
 _Numba: TypeAlias = Any
 
-# Columns of the table of keys. An address is followed by the length of the array.
+# Columns of the table of keys. An address is followed by the length of the array, and is read by
+# the functions below.
 PART: Final = 0  # which part of the item is in the key: one of the three below
 COMBINED: Final = 1
 N_SLOTS: Final = 2
-OFFSETS: Final = 3
-CODES: Final = 5
-BLOCK_CODES: Final = 7
-BLOCK_OFFSETS: Final = 9
-BLOCK_LOGS: Final = 11
-BLOCK_SIZES: Final = 13
+_OFFSETS: Final = 3
+_CODES: Final = 5
+_BLOCK_CODES: Final = 7
+_BLOCK_OFFSETS: Final = 9
+_BLOCK_LOGS: Final = 11
+_BLOCK_SIZES: Final = 13
 N_CODES: Final = 15
 FIRST_CELLS: Final = 16
 END_CELLS: Final = 17
@@ -50,10 +52,10 @@ ATTRIBUTE: Final = 2
 # Columns of the table of cells.
 FOLD: Final = 0
 IS_WHOLE: Final = 1
-NUMBERS: Final = 2
-WIDTH: Final = 4
-MARKS: Final = 5
-MARKS_WIDTH: Final = 7
+_NUMBERS: Final = 2
+_WIDTH: Final = 4
+_MARKS: Final = 5
+_MARKS_WIDTH: Final = 7
 STEP: Final = 8
 _CELL_COLUMNS: Final = 9
 
@@ -108,7 +110,7 @@ class Tables:
                 where, held = self.cells[n_cells], cells.state
                 where[FOLD], where[STEP] = held.code, held.step
                 where[IS_WHOLE] = held.numbers.dtype == np.uint32
-                where[WIDTH], where[MARKS_WIDTH] = held.numbers.shape[1], held.marks.shape[1]
+                where[_WIDTH], where[_MARKS_WIDTH] = held.numbers.shape[1], held.marks.shape[1]
                 n_cells += 1
 
     def _note_items(self, number: int, key: Key) -> None:
@@ -119,8 +121,8 @@ class Tables:
             known = self._items.codes(key.item_attribute)
             row[N_CODES] = len(known.values)
             offsets, codes = known.columns
-            _note(row, OFFSETS, offsets, alive)
-            _note(row, CODES, codes, alive)
+            _note(row, _OFFSETS, offsets, alive)
+            _note(row, _CODES, codes, alive)
         self._attributes[number] = alive
 
     def _note_key(self, number: int, state: KeyState, found: Sequence[Cells]) -> None:
@@ -129,14 +131,14 @@ class Tables:
         row[N_SLOTS] = state.n_slots
         if state.blocks is not None:
             codes, offsets, logs, sizes = state.blocks.columns
-            _note(row, BLOCK_CODES, codes, alive)
-            _note(row, BLOCK_OFFSETS, offsets, alive)
-            _note(row, BLOCK_LOGS, logs, alive)
-            _note(row, BLOCK_SIZES, sizes, alive)
+            _note(row, _BLOCK_CODES, codes, alive)
+            _note(row, _BLOCK_OFFSETS, offsets, alive)
+            _note(row, _BLOCK_LOGS, logs, alive)
+            _note(row, _BLOCK_SIZES, sizes, alive)
         places = self.cells[row[FIRST_CELLS] : row[END_CELLS]]
         for cells, where in zip(found, places, strict=True):
-            _note(where, NUMBERS, cells.numbers, alive)
-            _note(where, MARKS, cells.marks, alive)
+            _note(where, _NUMBERS, cells.numbers, alive)
+            _note(where, _MARKS, cells.marks, alive)
         self._alive[number] = alive
 
 
@@ -154,5 +156,69 @@ def _to_pointer(_context: _Numba, _address: _Numba) -> _Numba:
 
 
 #: In compiled code: the pointer that an address means, and the array that begins there.
-pointer: _Numba = intrinsic(_to_pointer)
-array_at: _Numba = numba.carray  # type: ignore[attr-defined]  # it is, if not by name
+_pointer: _Numba = intrinsic(_to_pointer)
+_array_at: _Numba = numba.carray  # type: ignore[attr-defined]  # it is, if not by name
+
+
+@compiled
+def attribute_of(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Give the values of the attribute in a key; see `MultiCodes.ragged`.
+
+    Returns:
+        Offsets and codes; empty where there is no attribute in it.
+    """
+    offsets = _array_at(_pointer(key[_OFFSETS]), key[_OFFSETS + 1], np.int64)
+    return offsets, _array_at(_pointer(key[_CODES]), key[_CODES + 1], np.int32)
+
+
+@compiled
+def blocks_of(
+    key: NDArray[np.int64],
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int8], NDArray[np.int32]]:
+    """Give the blocks of a combined key; see `Blocks.columns`.
+
+    Returns:
+        Codes, offsets, logs and sizes.
+    """
+    return (
+        _array_at(_pointer(key[_BLOCK_CODES]), key[_BLOCK_CODES + 1], np.int32),
+        _array_at(_pointer(key[_BLOCK_OFFSETS]), key[_BLOCK_OFFSETS + 1], np.int64),
+        _array_at(_pointer(key[_BLOCK_LOGS]), key[_BLOCK_LOGS + 1], np.int8),
+        _array_at(_pointer(key[_BLOCK_SIZES]), key[_BLOCK_SIZES + 1], np.int32),
+    )
+
+
+@compiled
+def counts_of(cells: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Give the numbers of cells that are whole.
+
+    Returns:
+        uint32 (n_slots, width).
+    """
+    shape = (cells[_NUMBERS + 1], cells[_WIDTH])
+    found: NDArray[np.uint32] = _array_at(_pointer(cells[_NUMBERS]), shape, np.uint32)
+    return found
+
+
+@compiled
+def sums_of(cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the numbers of cells that are not whole.
+
+    Returns:
+        float64 (n_slots, width).
+    """
+    shape = (cells[_NUMBERS + 1], cells[_WIDTH])
+    found: NDArray[np.float64] = _array_at(_pointer(cells[_NUMBERS]), shape, np.float64)
+    return found
+
+
+@compiled
+def marks_of(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the marks of cells.
+
+    Returns:
+        int64 (n_slots, width).
+    """
+    shape = (cells[_MARKS + 1], cells[_MARKS_WIDTH])
+    found: NDArray[np.int64] = _array_at(_pointer(cells[_MARKS]), shape, np.int64)
+    return found

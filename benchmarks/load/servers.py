@@ -76,6 +76,8 @@ def served(
     with tempfile.TemporaryDirectory(dir=workspace.parent, prefix="serving-") as temporary:
         folder = Path(temporary) / "w"
         shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("runs", "reports"))
+        # Else the system writes the copy half a minute later, and the server's fsync waits for it.
+        os.sync()
         pinned = ["taskset", "-c", ",".join(map(str, sorted(cores or CORES)))]
         process = subprocess.Popen(
             [*pinned, python, *_COMMAND, "--workspace", str(folder), "--port", "0", *options],

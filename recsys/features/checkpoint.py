@@ -27,7 +27,7 @@ from recsys.features.sessions import Visitors
 from recsys.features.vocabulary import Aggregate
 
 #: Changes whenever a fold or the layout of a state does.
-FORMAT: Final = 3
+FORMAT: Final = 4
 _FACTS: Final = "state.json"
 _ARRAYS: Final = "state.cells"
 #: Before the names of the caller's arrays.

@@ -1,14 +1,21 @@
-"""A numpy array that grows at the end at constant cost per element."""
+"""A numpy array that grows at the end at constant cost per element, where it lies."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recsys.features.mapped import ROOM
+from recsys.features.reserved import reserve
+
+#: From here on a copy takes longer than a group of events may.
+_RESERVED_BYTES: Final = 4 << 20
+#: Rows that are filled ahead.
+_FILLED_AHEAD: Final = 4096
 
 
 class Growable:
@@ -20,11 +27,11 @@ class Growable:
         shape: Of one row; empty for a one-dimensional array.
     """
 
-    __slots__ = ("_address", "_buffer", "_fill", "_size")
+    __slots__ = ("_address", "_buffer", "_fill", "_filled", "_size")
 
     def __init__(self, dtype: DTypeLike, fill: float, shape: tuple[int, ...] = ()) -> None:
         self._fill = fill
-        self._size = 0
+        self._size = self._filled = 0
         self._hold(np.full((0, *shape), fill, dtype=dtype))
 
     def __len__(self) -> int:
@@ -48,11 +55,11 @@ class Growable:
     def resize(self, size: int) -> None:
         """Grow to `size` rows; never shrinks."""
         if size > len(self._buffer):
-            # Large arrays grow by less: half of a gigabyte unused is too much.
-            room = max(size, 64, min(2 * self._size, self._size + self._size // 4 + 65_536))
-            buffer = np.full((room, *self._buffer.shape[1:]), self._fill, dtype=self._buffer.dtype)
-            buffer[: self._size] = self._buffer[: self._size]
-            self._hold(buffer)
+            self._move(size)
+        if size > self._filled:
+            end = min(len(self._buffer), size + _FILLED_AHEAD)
+            self._buffer[self._filled : end] = self._fill
+            self._filled = end
         self._size = max(self._size, size)
 
     def extend(self, values: NDArray[Any]) -> None:
@@ -71,8 +78,7 @@ class Growable:
         rows = arrays[name]
         self._size = len(rows)
         self._hold(arrays.get(name + ROOM, rows))
-        if self._fill != 0:
-            self._buffer[self._size :] = self._fill
+        self._filled = self._size
 
     def clear(self, rows: NDArray[np.integer]) -> None:
         """Set rows back to the fill value."""
@@ -81,7 +87,22 @@ class Growable:
     def reorder(self, rows: NDArray[np.integer]) -> None:
         """Keep some rows only, in another order, and no room beyond them."""
         self._hold(self._buffer[rows])
-        self._size = len(rows)
+        self._size = self._filled = len(rows)
+
+    def _move(self, size: int) -> None:
+        """Copy the rows to where `size` of them find room, a large array once for all."""
+        # Where no addresses can be had: half of a gigabyte unused would be too much.
+        n_rows = max(size, 64, min(2 * self._size, self._size + self._size // 4 + 65_536))
+        shape, dtype = self._buffer.shape[1:], self._buffer.dtype
+        row_bytes = dtype.itemsize * math.prod(shape)
+        memory = reserve(n_rows * row_bytes) if n_rows * row_bytes >= _RESERVED_BYTES else None
+        if memory is None:
+            buffer = np.empty((n_rows, *shape), dtype)
+        else:
+            buffer = np.ndarray((len(memory) // row_bytes, *shape), dtype, memory)
+        buffer[: self._size] = self._buffer[: self._size]
+        self._filled = self._size
+        self._hold(buffer)
 
     def _hold(self, buffer: NDArray[Any]) -> None:
         self._buffer = buffer

@@ -2,8 +2,7 @@
 
 Each process sees a private copy that is made page by page where it writes (copy on write), so
 workers that start from one snapshot hold once what none of them has changed. Behind every large
-array there is room, so that it can grow where it lies: one that had to be moved to grow would be
-copied as a whole. The room is a hole in the file, which takes no place on disk.
+array addresses are reserved, so that it can grow where it lies.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.features.reserved import reserve_over
+
 #: Beside the name of an array: the same rows and the room behind them.
 ROOM: Final = "+"
-#: Arrays from this size on begin at a page of their own, and have room.
+#: Arrays from this size on have pages of their own, and room behind them.
 _LARGE_BYTES: Final = 65_536
-_ROOM_SHARE: Final = 8
 _ALIGNED: Final = 64
 
 
@@ -34,14 +34,12 @@ class StoredArray:
         name: Its name.
         dtype: As numpy writes it.
         shape: Of its rows.
-        n_room: Rows that there is room for, its own included.
         offset: Of its first byte.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    n_room: int
     offset: int
 
 
@@ -58,15 +56,12 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> list[StoredA
     stored, end = [], 0
     with path.open("xb") as file:
         for name, array in arrays.items():
-            is_large = array.nbytes >= _LARGE_BYTES
-            n_room = len(array) + (len(array) // _ROOM_SHARE if is_large else 0)
-            step = mmap.PAGESIZE if is_large else _ALIGNED
-            offset = -(-end // step) * step
-            stored.append(StoredArray(name, array.dtype.str, array.shape, n_room, offset))
+            step = mmap.PAGESIZE if array.nbytes >= _LARGE_BYTES else _ALIGNED
+            offset = _round_up(end, step)
+            stored.append(StoredArray(name, array.dtype.str, array.shape, offset))
             file.seek(offset)
             file.write(np.ascontiguousarray(array).data)
-            row_bytes = array.nbytes // len(array) if len(array) else 0
-            end = offset + n_room * row_bytes
+            end = _round_up(offset + array.nbytes, step)
         file.truncate(max(end, 1))
         file.flush()
         os.fsync(file.fileno())
@@ -82,14 +77,22 @@ def map_arrays(path: Path, stored: list[StoredArray]) -> dict[str, NDArray[Any]]
 
     Returns:
         By name: arrays that can be written, without anybody else seeing it; and by the name with
-        `ROOM` behind it the rows of an array together with the room.
+        `ROOM` behind it the rows of a large array together with the room, where there is any.
     """
     found: dict[str, NDArray[Any]] = {}
     with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    for array in stored:
-        shape = (array.n_room, *array.shape[1:])
-        room: NDArray[Any] = np.ndarray(shape, array.dtype, memory, array.offset)
-        found[array.name] = room[: array.shape[0]]
-        found[array.name + ROOM] = room
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        for array in stored:
+            rows: NDArray[Any] = np.ndarray(array.shape, array.dtype, whole, array.offset)
+            if rows.nbytes >= _LARGE_BYTES:
+                memory = reserve_over(file.fileno(), array.offset, rows.nbytes)
+                if memory is not None:
+                    n_room = len(memory) * len(rows) // rows.nbytes
+                    room = np.ndarray((n_room, *array.shape[1:]), array.dtype, memory)
+                    found[array.name + ROOM], rows = room, room[: len(rows)]
+            found[array.name] = rows
     return found
+
+
+def _round_up(n_bytes: int, step: int) -> int:
+    return -(-n_bytes // step) * step

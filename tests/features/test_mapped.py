@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recsys.features import reserved
 from recsys.features.growable import Growable
 from recsys.features.mapped import map_arrays, write_arrays
 
@@ -47,23 +49,76 @@ def test_what_one_writes_nobody_else_sees(path) -> None:
     np.testing.assert_array_equal(map_arrays(path, stored)["large"], ARRAYS["large"])
 
 
+@pytest.fixture(params=["reserved", "copied"])
+def growth(request, monkeypatch) -> str:
+    """With addresses reserved where the system allows it, and where it does not."""
+    if request.param == "copied":
+        monkeypatch.setattr(reserved, "_can_reserve", lambda: False)
+    elif not reserved._can_reserve():
+        pytest.skip("this system reserves no addresses")
+    return request.param
+
+
 @pytest.mark.parametrize("fill", [0, -1])
-def test_an_array_grows_where_it_lies_as_long_as_there_is_room(path, fill) -> None:
+def test_a_mapped_array_grows(path, growth, fill) -> None:
     arrays = map_arrays(path, write_arrays(path, ARRAYS))
     grown = Growable(np.int64, fill)
     grown.restore(arrays, "large")
-    grown.resize(55_000)
-    assert np.shares_memory(grown.rows, arrays["large"])
-    np.testing.assert_array_equal(grown.rows[:50_000], ARRAYS["large"])
-    assert (grown.rows[50_000:] == fill).all()
-    grown.resize(60_000)
-    assert not np.shares_memory(grown.rows, arrays["large"])
-    np.testing.assert_array_equal(grown.rows[:50_000], ARRAYS["large"])
-    assert (grown.rows[50_000:] == fill).all()
+    for size in (50_001, 55_000, 900_000):
+        grown.resize(size)
+        assert np.shares_memory(grown.rows, arrays["large"]) == (growth == "reserved")
+        np.testing.assert_array_equal(grown.rows[:50_000], ARRAYS["large"])
+        assert (grown.rows[50_000:] == fill).all()
+    np.testing.assert_array_equal(map_arrays(path, _stored(path))["large"], ARRAYS["large"])
 
 
-def test_the_room_takes_no_place_on_disk(path) -> None:
-    write_arrays(path, {"zeros": np.ones(8_000_000, dtype=np.int8)})
-    status = path.stat()
-    assert status.st_size == 9_000_000
-    assert status.st_blocks * 512 < 8_200_000
+def _stored(path: Path):
+    return write_arrays(path.with_name("again"), ARRAYS)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0,)])
+@pytest.mark.parametrize("fill", [0, -1])
+def test_new_rows_hold_the_fill_and_old_ones_what_was_written(growth, shape, fill) -> None:
+    grown, expected = Growable(np.int32, fill, shape), np.zeros((0, *shape), dtype=np.int32)
+    for size in (1, 64, 65, 70_000, 70_001, 1_000_000, 1_300_000):
+        added = np.full((size - len(expected), *shape), fill, dtype=np.int32)
+        grown.resize(size)
+        np.testing.assert_array_equal(grown.rows[len(expected) :], added)
+        added[-1] = size
+        grown.rows[-1] = size
+        expected = np.concatenate([expected, added])
+    np.testing.assert_array_equal(grown.rows, expected)
+    grown.reorder(np.arange(900_000))
+    grown.resize(900_100)
+    np.testing.assert_array_equal(grown.rows[:900_000], expected[:900_000])
+    assert (grown.rows[900_000:] == fill).all()
+
+
+def test_a_large_array_stays_where_it_is_while_it_grows(growth) -> None:
+    grown = Growable(np.float64, np.nan)
+    grown.resize(1_000_000)
+    before, held = grown.address, grown.buffer
+    grown.resize(20_000_000)
+    assert (grown.address == before) == (growth == "reserved")
+    assert (grown.buffer is held) == (growth == "reserved")
+
+
+def test_reserved_addresses_take_no_memory() -> None:
+    if not reserved._can_reserve():
+        pytest.skip("this system reserves no addresses")
+    virtual, resident = _pages()
+    tables = [reserved.reserve(1 << 24) for _ in range(64)]
+    now_virtual, now_resident = _pages()
+    assert all(table is not None for table in tables)
+    assert (now_virtual - virtual) * mmap.PAGESIZE > 1 << 36
+    assert (now_resident - resident) * mmap.PAGESIZE < 1 << 26
+
+
+def _pages() -> tuple[int, int]:
+    virtual, resident, *_ = Path("/proc/self/statm").read_text().split()
+    return int(virtual), int(resident)
+
+
+def test_what_cannot_be_reserved_is_none() -> None:
+    assert reserved.reserve(1 << 45) is None
+    assert reserved.reserve(1 << 62) is None

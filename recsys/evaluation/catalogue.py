@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from recsys.config import LabelsConfig
 from recsys.features.actions import EncodedLog
-from recsys.features.sessions import Visitors
+from recsys.features.sessions import Visitors, somebody
 from recsys.features.slates import Slates
 from recsys.training.labels import Grader, LabelledSlates
 
 
 @dataclass(frozen=True, slots=True)
 class Baskets:
-    """What users did at one instant each, oldest first.
+    """What somebody did at one instant each, oldest first.
 
     Args:
-        users: int32 (n,)
+        users: int32 (n,): user rows, or `ANONYMOUS`.
         visitors: int32 (n,): rows in `names`.
         as_of: int64 (n,)
         items: int32 (n_items,): distinct items of a basket, basket after basket.
@@ -48,7 +48,7 @@ class Baskets:
 
 
 def find_baskets(log: EncodedLog, labels: LabelsConfig, after: int) -> Baskets:
-    """Find everything that named users did from an instant on.
+    """Find everything that users, and visitors whom nobody names, did from an instant on.
 
     Args:
         log: A log with interactions.
@@ -59,18 +59,18 @@ def find_baskets(log: EncodedLog, labels: LabelsConfig, after: int) -> Baskets:
         The baskets.
     """
     actions = log.actions
-    actions = actions.where((actions.users >= 0) & (actions.occurred >= after))
+    actions = actions.where((actions.visitors >= 0) & (actions.occurred >= after))
     grades = Grader(labels, log.types.names)(actions.types, actions.values)
     actions, grades = actions.where(grades > 0), grades[grades > 0]
     # Highest grade first within an item of a basket, so that the first row is the one to keep.
-    order = np.lexsort((-grades, actions.items, actions.users, actions.occurred))
-    users, items = actions.users[order], actions.items[order]
-    as_of = actions.occurred[order]
-    new_basket = (np.diff(users, prepend=-1) != 0) | (np.diff(as_of, prepend=-1) != 0)
+    who = somebody(actions.users, actions.visitors)
+    order = np.lexsort((-grades, actions.items, who, actions.occurred))
+    who, items, as_of = who[order], actions.items[order], actions.occurred[order]
+    new_basket = (np.diff(who, prepend=-1) != 0) | (np.diff(as_of, prepend=-1) != 0)
     kept = np.flatnonzero(new_basket | (np.diff(items, prepend=-1) != 0))
     starts = np.flatnonzero(new_basket[kept])
     return Baskets(
-        users=users[kept][starts],
+        users=actions.users[order][kept][starts],
         visitors=actions.visitors[order][kept][starts],
         as_of=as_of[kept][starts],
         items=items[kept],

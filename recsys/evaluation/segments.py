@@ -12,7 +12,7 @@ from recsys.features.vocabulary import count
 from recsys.schema import IMPRESSION
 from recsys.training.labels import LabelledSlates
 
-#: A user with fewer interactions than this is new.
+#: A user, or a visit without one, with fewer interactions than this is new.
 FEW_ACTIONS: Final = 3
 
 #: What each segment is, for people.
@@ -35,7 +35,9 @@ def segment_rows(test: LabelledSlates, reader: OfflineReader) -> dict[str, NDArr
         `new_items` leaves the others that were, so that only the new ones are looked for.
     """
     slates = test.slates
-    actions = reader.read(count("actions_of_user", "*", by="user"), slates)
+    of_user = reader.read(count("actions_of_user", "*", by="user"), slates)
+    of_visit = reader.read(count("actions_of_visit", "*", by="visit"), slates)
+    actions = np.fmax(of_user, of_visit)  # one of the two is missing
     events = reader.read(count("events_of_item", (IMPRESSION, "*"), by="item"), slates)
     new_item = ~(events > 0)
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Parts that a request has one value of; `user.` and `context.` are followed by an attribute.
-_REQUEST_PARTS: Final = ("user", "session")
+_REQUEST_PARTS: Final = ("user", "session", "visit")
 _REQUEST_SCOPES: Final = ("user.", "context.")
 _ITEM_SCOPE: Final = "item."
 
@@ -16,7 +16,8 @@ class Key:
     """A parsed `Aggregate.by`.
 
     Args:
-        request: Part of the request: `user`, `session`, `user.NAME`, `context.NAME`; empty: none.
+        request: Part of the request: `user`, `session`, `visit`, `user.NAME`, `context.NAME`;
+            empty: none.
         item: Part of the candidate: `item`, `item.NAME`; empty: none.
     """
 
@@ -37,6 +38,11 @@ class Key:
     def context_attribute(self) -> str:
         """Name of the request attribute that is part of the key; empty: none."""
         return self.request.removeprefix("context.") if self.request.startswith("context.") else ""
+
+    @property
+    def of_session(self) -> bool:
+        """Whether the request's part is a running session, of anybody or of who is not named."""
+        return self.request in {"session", "visit"}
 
     @property
     def combined(self) -> bool:
@@ -63,8 +69,8 @@ def parse_key(by: str) -> Key:
     if not star and _is_item_part(first):
         return Key("", first)
     text = (
-        f"key {by!r}: expected global, user, session, user.NAME, context.NAME, item, item.NAME,"
-        " or one of the request's times one of the item's, such as user*item.NAME"
+        f"key {by!r}: expected global, user, session, visit, user.NAME, context.NAME, item,"
+        " item.NAME, or one of the request's times one of the item's, such as user*item.NAME"
     )
     raise ValueError(text)
 

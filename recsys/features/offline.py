@@ -142,7 +142,7 @@ class OfflineReader(StateReader):
                 memo[cell_key(aggregate), aggregate.reduce] = column
         return [memo[cell_key(a), a.reduce] for a in aggregates]
 
-    def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
+    def histories_of(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read the last items of every request's user or session.
 
         Returns:
@@ -161,13 +161,13 @@ class OfflineReader(StateReader):
 
     def _last_items(self, aggregate: Aggregate, slates: Slates) -> LastItems:
         key, out = parse_key(aggregate.by), no_items(len(slates), aggregate.n)
-        asked = self._ask(key, slates, needs_sessions=aggregate.by == "session")
+        asked = self._ask(key, slates, needs_sessions=key.of_session)
         rings, slot_map = Rings(aggregate), SlotMap(key, asked.pairs)
         wanted = type_mask(aggregate.of, self.types)
         slots = slot_map.slots(asked.pairs.owners, asked.pairs.codes)
         per_request = np.full(len(slates), -1, dtype=np.int32)
         per_request[np.diff(asked.pairs.starts) > 0] = slots
-        for piece in self._pieces(slates, needs_sessions=aggregate.by == "session"):
+        for piece in self._pieces(slates, needs_sessions=key.of_session):
             keyed = self._keyed(key, piece, slot_map, wanted)
             there = piece.requests
             rings.stream(
@@ -203,8 +203,8 @@ class OfflineReader(StateReader):
         self, key: Key, aggregates: Sequence[Aggregate], slates: Slates
     ) -> list[NDArray[np.float64]]:
         starts = any(a.of == (SESSION,) for a in aggregates)
-        needs_sessions = starts or key.request == "session"
-        asked = self._ask(key, slates, needs_sessions=key.request == "session")
+        needs_sessions = starts or key.of_session
+        asked = self._ask(key, slates, needs_sessions=key.of_session)
         slot_map = SlotMap(key, asked.pairs)
         slots = slot_map.slots(asked.pairs.owners, asked.pairs.codes)
         walks = [_Walk(a, self, slot_map.n_slots, asked.n_readers) for a in aggregates]

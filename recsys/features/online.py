@@ -26,7 +26,7 @@ from recsys.features.scatter import Scatter
 from recsys.features.sessions import SessionTracker, Visitors
 from recsys.features.slates import Slates
 from recsys.features.state import Batch, KeyState
-from recsys.features.vocabulary import Aggregate
+from recsys.features.vocabulary import Aggregate, parts_of
 from recsys.schema import SESSION, VisibleEvent
 
 #: Events that are folded in at a time when the state of a log is built.
@@ -83,14 +83,13 @@ class OnlineState(StateReader):
         self._keys: dict[str, KeyState] = {}
         self._n_changes = 0
         self._gathers: dict[tuple[int, ...], tuple[int, Gather]] = {}
-        for aggregate in aggregates:
+        kept = [part for aggregate in aggregates for part in parts_of(aggregate)]
+        for aggregate in kept:
             state = self._keys.get(aggregate.by)
             if state is None:
                 state = self._keys[aggregate.by] = KeyState(parse_key(aggregate.by), self.types)
             state.keep(aggregate)
-        self._keeps_sessions = any(
-            a.of == (SESSION,) or parse_key(a.by).request == "session" for a in aggregates
-        )
+        self._keeps_sessions = any(a.of == (SESSION,) or parse_key(a.by).of_session for a in kept)
         self._scatter = Scatter(self._keys.values(), self._sources, self.types)
         self._tracker = SessionTracker()
         self._n_swept = 0
@@ -102,8 +101,8 @@ class OnlineState(StateReader):
         # compiler, or for what it left on disk.
         self._scatter.add(self._batch(no_actions()))
         if self._keeps_sessions and len(log.actions):
-            _, kept = self._tracker.ended(int(log.actions.visible[-1]))
-            self._keep_sessions(kept)
+            _, running = self._tracker.ended(int(log.actions.visible[-1]))
+            self._keep_sessions(running)
 
     def apply(self, events: Sequence[VisibleEvent]) -> None:
         """Take events in, in order of `visible_at`, each with an event id not seen before."""
@@ -161,15 +160,14 @@ class OnlineState(StateReader):
         owners = self._owners(gather.keys, slates)
         return list(gather.read(owners, items, versions, slates.offsets, slates.as_of))
 
-    def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
+    def histories_of(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read the last items of every request's user or session.
 
         Returns:
             The histories, newest first.
         """
         state = self._keys[aggregate.by]
-        owners = slates.users if aggregate.by == "user" else self._sessions(slates)
-        rows = owners.astype(np.int32, copy=False)
+        rows = self._owners([state.key], slates)[0]
         found = state.rings(aggregate).read(rows, slates.as_of, aggregate.n)
         versions, ages = np.empty_like(found.items), np.empty_like(found.values)
         current = self.items.current
@@ -279,7 +277,7 @@ class OnlineState(StateReader):
         found: dict[str, NDArray[np.int32]] = {"": np.zeros(len(slates), dtype=np.int32)}
         for key in keys:
             if key.request not in found:
-                sessions = self._sessions(slates) if key.request == "session" else None
+                sessions = self._sessions(slates) if key.of_session else None
                 versions = self.user_versions(slates) if key.user_attribute else slates.users
                 found[key.request] = request_owners(key, slates, self._sources, versions, sessions)
         rows = np.array([found[key.request] for key in keys], dtype=np.int32)
@@ -329,12 +327,12 @@ class OnlineState(StateReader):
 
     def _keep_sessions(self, numbers: NDArray[np.int32]) -> None:
         for state in self._keys.values():
-            if state.key.request == "session":
+            if state.key.of_session:
                 state.keep_sessions(numbers)
 
     def _clear_sessions(self, visitors: NDArray[np.int32]) -> None:
         for state in self._keys.values():
-            if state.key.request == "session":
+            if state.key.of_session:
                 state.clear_owners(visitors)
 
     def _forget_visitors(self, visitors: NDArray[np.int32]) -> None:

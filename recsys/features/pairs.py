@@ -15,7 +15,7 @@ from recsys.features.actions import Actions
 from recsys.features.codes import NO_VALUE
 from recsys.features.compiled import compiled
 from recsys.features.contexts import Contexts
-from recsys.features.entities import Entities
+from recsys.features.entities import ANONYMOUS, Entities
 from recsys.features.keys import Key
 from recsys.features.sessions import Visitors
 from recsys.features.slates import Slates
@@ -95,7 +95,7 @@ def event_owners(
     if sessions is None:
         text = f"key {key}: expected the sessions of the events"
         raise ValueError(text)
-    return sessions
+    return _unnamed(sessions, actions.users) if key.request == "visit" else sessions
 
 
 def request_owners(
@@ -133,7 +133,7 @@ def request_owners(
     if sessions is None:
         text = f"key {key}: expected the sessions of the requests"
         raise ValueError(text)
-    return sessions
+    return _unnamed(sessions, slates.users) if key.request == "visit" else sessions
 
 
 def event_pairs(
@@ -193,6 +193,10 @@ def one_each(owners: NDArray[np.int32], codes: NDArray[np.int32]) -> CandidatePa
         return CandidatePairs(np.arange(len(codes) + 1, dtype=np.int64), owners, codes)
     starts = np.concatenate([[0], np.cumsum(there)]).astype(np.int64)
     return CandidatePairs(starts, owners[there], codes[there])
+
+
+def _unnamed(sessions: NDArray[np.int32], users: NDArray[np.integer]) -> NDArray[np.int32]:
+    return np.where(users == ANONYMOUS, sessions, np.int32(MISSING))
 
 
 def _gather(codes: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -21,7 +21,7 @@ from recsys.features.models import FeatureModel, FittedFeatureModel, ScoringBatc
 from recsys.features.profile import LogProfile
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import Aggregate, Feature, check_aggregate
+from recsys.features.vocabulary import Aggregate, Feature, check_aggregate, parts_of
 
 _SCOPES = ("item.", "user.", "context.", "candidate.")
 
@@ -269,8 +269,9 @@ def _merge_aggregates(
             cause = f"aggregate {aggregate.name} differs from the one of plugin {owner}"
             raise PluginError(plugin, "recsys_aggregates", cause)
         try:
-            parse_key(aggregate.by)
             check_aggregate(aggregate)
+            for part in parts_of(aggregate):
+                parse_key(part.by)
         except ValueError as error:
             raise PluginError(plugin, "recsys_aggregates", str(error)) from error
     return {name: aggregate for name, (_, aggregate) in merged.items()}

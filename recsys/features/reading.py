@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.entities import Entities
+from recsys.features.entities import ANONYMOUS, Entities
 from recsys.features.models import Histories
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import ANY_INTERACTION, Aggregate
+from recsys.features.vocabulary import ANY_INTERACTION, Aggregate, parts_of
 from recsys.schema import IMPRESSION, SESSION
 
 if TYPE_CHECKING:
@@ -56,8 +57,29 @@ class StateReader(Protocol):
         ...
 
     def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
-        """Read a `last_items` aggregate, one row per request."""
+        """Read a `last_items` aggregate, one row per request.
+
+        Returns:
+            The histories, newest first; empty where there is nobody or nothing was done.
+        """
+        of_user, *of_visit = parts_of(aggregate)
+        unnamed = slates.users == ANONYMOUS
+        if not of_visit or not unnamed.any():
+            return self.histories_of(of_user, slates)
+        found = self.histories_of(of_visit[0], slates)
+        return (
+            found if unnamed.all() else _merged(unnamed, found, self.histories_of(of_user, slates))
+        )
+
+    def histories_of(self, aggregate: Aggregate, slates: Slates) -> Histories:
+        """Read a `last_items` aggregate with one key."""
         ...
+
+
+def _merged(chosen: NDArray[np.bool_], some: Histories, others: Histories) -> Histories:
+    names = [field.name for field in fields(Histories)]
+    columns = ((getattr(some, name), getattr(others, name)) for name in names)
+    return Histories(*(np.where(chosen[:, None], one, other) for one, other in columns))
 
 
 class BatchMemo:

@@ -84,7 +84,8 @@ class Scatter:
         is_full = np.zeros(len(self._states), dtype=np.bool_)
         _find_slots(tables.keys, starts, owners, codes, slots, is_full)
         full = np.flatnonzero(is_full).tolist()
-        parts = {n: slice(starts[n], starts[n + 1]) for n in (*full, *self._memories)}
+        memories = [n for n in self._memories if starts[n] < starts[n + 1]]
+        parts = {n: slice(starts[n], starts[n + 1]) for n in (*full, *memories)}
         pairs = {n: EventPairs(rows[p], owners[p], codes[p]) for n, p in parts.items()}
         for number in full:
             self._states[number].make_room(pairs[number], slots[parts[number]])
@@ -97,7 +98,7 @@ class Scatter:
             starts, rows, slots,
             actions.types, batch.begins, actions.visible, actions.occurred, actions.values,
         )  # fmt: skip
-        for number in self._memories:
+        for number in memories:
             self._states[number].remember(pairs[number], slots[parts[number]], batch)
 
     def _owners(self, batch: Batch) -> NDArray[np.int32]:

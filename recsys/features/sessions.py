@@ -193,6 +193,19 @@ class SessionTracker:
         self._n_sessions = int(arrays["count"][0])
 
 
+def somebody(users: NDArray[np.int32], visitors: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Tell people apart: users, and the visits in which nobody is named.
+
+    Args:
+        users: int32 (n,): user rows, or a negative number.
+        visitors: int32 (n,): visitor rows, or `NO_VISITOR`.
+
+    Returns:
+        int64 (n,): a number from 0 on for a user, below -1 for a visit, -1 for nobody.
+    """
+    return np.where(users >= 0, users, -2 - visitors.astype(np.int64))
+
+
 class Visitors:
     """Rows of visitors: sessions that have an id, and users who act without one."""
 

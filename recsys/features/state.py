@@ -226,7 +226,9 @@ class KeyState:
     def clear_owners(self, owners: NDArray[np.int32]) -> None:
         """Forget what is kept for parts of the request."""
         if self.blocks is None:
-            self._clear_slots(owners[owners < self.n_slots].astype(np.int64))
+            slots = owners[owners < self.n_slots].astype(np.int64)
+            if len(slots):
+                self._clear_slots(slots)
             return
         for owner in owners.tolist():
             self._clear_slots(self.blocks.slots_of(owner))
@@ -246,7 +248,7 @@ class KeyState:
             keys, others, marks = pairs.entries()
             if self.key.request == "user":
                 pairs.forget((keys >> 32 if self.key.combined else keys) == row)
-            elif aggregate.what == "user" and self.key.request != "session":
+            elif aggregate.what == "user" and not self.key.of_session:
                 gone = others == row
                 self._uncount(aggregate, keys[gone], marks[gone])
                 pairs.forget(gone)
@@ -279,7 +281,7 @@ class KeyState:
             int64 (n,).
         """
         owners = pairs.owners
-        if self.key.request == "session":
+        if self.key.of_session:
             owners = batch.numbers[pairs.rows]
         if self.blocks is not None:
             return combine(owners, pairs.codes)

@@ -7,7 +7,7 @@ serving. docs/features.md has the exact meaning of each word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import polars as pl
@@ -37,6 +37,10 @@ WINDOW_BUCKETS: Final = 12
 #: Stands for every interaction type (neither impressions nor starts of sessions are among them).
 ANY_INTERACTION: Final = "*"
 
+#: Of `last_items`: those of the user, or where no user id is given those of the visit.
+USER_OR_VISIT: Final = "user|visit"
+_OF_LAST_ITEMS: Final = ("user", "session", "visit", USER_OR_VISIT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
@@ -54,9 +58,10 @@ class Aggregate:
             0.5 ** (t / half_life_s)); `last_items`.
         of: Event types: interaction types, `"*"` (any interaction), `"impression"` (the item was
             shown); or `"session"` alone (a session began).
-        by: Key: `global`; a part of the request (`user`, `session`, `user.NAME`, `context.NAME`); a
-            part of the candidate (`item`, `item.NAME`); or one of each, such as `user*item`,
-            `user*item.genres`, `context.query*item`.
+        by: Key: `global`; a part of the request (`user`, `session`, `user.NAME`, `context.NAME`, or
+            `visit`: the session of somebody whom no user id names); a part of the candidate
+            (`item`, `item.NAME`); or one of each, such as `user*item`, `user*item.genres`,
+            `context.query*item`. Of `last_items` also `user|visit`: the first that there is.
         window_s: Only events of the last seconds, in buckets of `window_s / WINDOW_BUCKETS`; None:
             all.
         half_life_s: Of `decayed_count` and `decayed_sum`.
@@ -236,14 +241,25 @@ def decayed_total(
 
 
 def last_items(
-    name: str, of: Types, *, n: int, by: str = "user", window_s: float | None = None
+    name: str, of: Types, *, n: int, by: str = USER_OR_VISIT, window_s: float | None = None
 ) -> Aggregate:
-    """Keep the last items of a user or a session, for feature models and candidate sources.
+    """Keep the last items of a user or a visit, for feature models and candidate sources.
 
     Returns:
         The aggregate; read as `Histories`, not as a column.
     """
     return Aggregate(name=name, fold="last_items", of=_types(of), by=by, n=n, window_s=window_s)
+
+
+def parts_of(aggregate: Aggregate) -> tuple[Aggregate, ...]:
+    """Take an aggregate with several keys apart.
+
+    Returns:
+        One per key, in the order in which they are looked into; the aggregate itself where it has
+        one.
+    """
+    keys = aggregate.by.split("|")
+    return tuple(replace(aggregate, by=by) for by in keys) if len(keys) > 1 else (aggregate,)
 
 
 def check_aggregate(aggregate: Aggregate) -> None:
@@ -275,7 +291,7 @@ def _problem(aggregate: Aggregate) -> str:
         "a decayed fold takes no window_s; expected one or the other": decayed
         and window_s is not None,
         f"n is {aggregate.n}; expected 1 or more for last_items, else 0": kept != (aggregate.n > 0),
-        f"last_items are kept by {aggregate.by!r}; expected user or session": kept
-        and aggregate.by not in {"user", "session"},
+        f"last_items are kept by {aggregate.by!r}; expected {' or '.join(_OF_LAST_ITEMS)}": kept
+        and aggregate.by not in _OF_LAST_ITEMS,
     }
     return next((text for text, broken in rules.items() if broken), "")

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from recsys.config import LabelsConfig, SplitConfig
 from recsys.features.actions import EncodedLog
 from recsys.features.naming import first_named
+from recsys.features.sessions import somebody
 from recsys.features.slates import Slates
 from recsys.features.spilled import GrowingColumns, let_go
 from recsys.training.labels import Grader, LabelledSlates
@@ -48,7 +49,7 @@ def sampled_slates(
     *,
     scratch: Path | None = None,
 ) -> LabelledSlates:
-    """Make one request of everything that a user did at one instant.
+    """Make one request of everything that a user, or an unnamed visitor, did at one instant.
 
     Args:
         log: A log with interactions.
@@ -60,7 +61,7 @@ def sampled_slates(
     Returns:
         Requests oldest first; positives and negatives in random order.
     """
-    actions = _of_users(log, scratch)
+    actions = _of_somebody(log, scratch)
     since = first_named(log, "items")
     order = np.argsort(since, kind="stable").astype(np.int32)
     past = _Past(actions.items, order, since[order], split.popular_negatives)
@@ -99,9 +100,9 @@ class _Done(NamedTuple):
 
     Args:
         types: int16 (n,): event types.
-        users: int32 (n,): user rows, none negative.
+        users: int32 (n,): user rows, or `ANONYMOUS`.
         items: int32 (n,): item rows.
-        visitors: int32 (n,): visitor rows.
+        visitors: int32 (n,): visitor rows, none negative.
         occurred: int64 (n,): microseconds.
         values: float64 (n,): NaN where an event has none.
     """
@@ -119,11 +120,11 @@ class _Done(NamedTuple):
             let_go(column)
 
 
-def _of_users(log: EncodedLog, scratch: Path | None) -> _Done:
+def _of_somebody(log: EncodedLog, scratch: Path | None) -> _Done:
     dtypes = {name: getattr(log.actions, name).dtype for name in _Done._fields}
     columns = GrowingColumns(dtypes, scratch)
     for part in log.actions.pieces():
-        there = part.users >= 0
+        there = part.visitors >= 0  # a user without a session is a visitor too
         columns.append({name: getattr(part, name)[there] for name in dtypes})
     return _Done(**columns.finish())
 
@@ -143,7 +144,7 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _baskets(done: _Done, most: int) -> NDArray[np.int64]:
-    """Find runs of one user at one instant; of more than are wanted some, evenly.
+    """Find runs of one user or visitor at one instant; of more than are wanted some, evenly.
 
     Returns:
         int64 (n, 2): where a run begins and ends.
@@ -152,7 +153,7 @@ def _baskets(done: _Done, most: int) -> NDArray[np.int64]:
     chosen = np.arange(n_runs)
     if n_runs > most:
         chosen = np.linspace(0, n_runs - 1, most).astype(np.int64)
-    ends = np.full((len(chosen), 2), len(done.users), dtype=np.int64)
+    ends = np.full((len(chosen), 2), len(done.occurred), dtype=np.int64)
     n_before = 0
     for starts in _run_starts(done):
         for side, runs in enumerate((chosen, chosen + 1)):
@@ -168,10 +169,10 @@ def _run_starts(done: _Done) -> Iterator[NDArray[np.int64]]:
     Yields:
         int64: positions, ascending.
     """
-    for start in range(0, len(done.users), _PIECE):
+    for start in range(0, len(done.occurred), _PIECE):
         part = slice(max(start - 1, 0), start + _PIECE)
-        users, instants = done.users[part], done.occurred[part]
-        begins = (users[1:] != users[:-1]) | (instants[1:] != instants[:-1])
+        who, instants = somebody(done.users[part], done.visitors[part]), done.occurred[part]
+        begins = (who[1:] != who[:-1]) | (instants[1:] != instants[:-1])
         yield np.flatnonzero(begins if start else np.concatenate([[True], begins])) + start
         done.let_go()
 

@@ -27,7 +27,7 @@ from recsys.features.models import Histories, reads_text
 from recsys.features.plan import FeaturePlan
 from recsys.features.reading import StateReader
 from recsys.features.slates import Slates
-from recsys.features.vocabulary import Aggregate, count
+from recsys.features.vocabulary import Aggregate, count, parts_of
 from recsys.schema import IMPRESSION
 from recsys.training.dataset import Dataset
 
@@ -151,17 +151,17 @@ class AsIfNew(StateReader):
             self._found.update(zip(wanted, self._reader.read_many(wanted, requests), strict=True))
         return [self._found[aggregate] for aggregate in aggregates]
 
-    def histories(self, aggregate: Aggregate, slates: Slates) -> Histories:
+    def histories_of(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read what users did last, which is not hidden.
 
         Returns:
             The histories, newest first.
         """
-        return self._reader.histories(aggregate, slates)
+        return self._reader.histories_of(aggregate, slates)
 
 
 def _of_item(aggregate: Aggregate) -> bool:
-    return parse_key(aggregate.by).item == "item"
+    return any(parse_key(part.by).item == "item" for part in parts_of(aggregate))
 
 
 def _changing(plan: FeaturePlan, forgetful: set[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from recsys.config import LabelsConfig
 from recsys.evaluation.catalogue import Baskets, Catalogue, find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import EncodedLog, encode_log
+from recsys.features.entities import ANONYMOUS
 from recsys.features.naming import first_named
 from recsys.features.offline import OfflineReader
 from recsys.features.sessions import Visitors
@@ -112,6 +113,20 @@ def test_a_request_is_of_the_visit_in_which_it_was_made() -> None:
     assert test.slates.sessions == ("s", "s", "t", "")
     in_visit = OfflineReader(log).read(count("n", "*", by="session"), test.slates)
     assert in_visit.tolist() == [0, 1, 0, 0]
+
+
+def test_visits_of_nobody_in_particular_are_told_apart() -> None:
+    log = _log(
+        ItemEvent("v", 1, "a"),
+        *(
+            InteractionEvent(f"{at}{visit}", at, "", "a", "click", session_id=visit)
+            for at, visit in ((10, "s"), (20, "s"), (20, "t"), (40, ""))
+        ),
+    )
+    catalogue = Catalogue(find_baskets(log, LABELS, 0), first_named(log, "items"), 10)
+    (test,) = catalogue.chunks(100)
+    assert sorted(test.slates.sessions) == ["s", "s", "t"]
+    assert test.slates.users.tolist() == [ANONYMOUS] * 3
 
 
 def test_few_requests_are_taken_evenly_and_always_the_same() -> None:

@@ -88,6 +88,7 @@ class Oracle:
         row.parts["item"] = [item]
         row.parts["user"] = [event.user_id] if event.user_id else []
         row.parts["session"] = [str(session)] if session >= 0 else []
+        row.parts["visit"] = row.parts["session"] if not event.user_id else []
         for name, attribute in (self.attributes("item", item, at + 1) or {}).items():
             row.parts[f"item.{name}"] = texts(attribute)
         for name, attribute in (self.attributes("user", event.user_id, at + 1) or {}).items():
@@ -163,6 +164,8 @@ class Oracle:
             return [request.user] if request.user else []
         if part == "session":
             return self.session_of(request)
+        if part == "visit":
+            return self.session_of(request) if not request.user else []
         scope, _, name = part.partition(".")
         if scope == "context":
             return joined(request.context.get(name))

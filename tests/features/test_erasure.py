@@ -20,7 +20,7 @@ from recsys.schema import ImpressionEvent, InteractionEvent, UserEvent, VisibleE
 
 #: Keys whose cells an erasure can set right at once (docs/features.md).
 KEYS = ["global", "item", "user", "item.genres", "context.query*item", "user*item.genres"]
-HISTORY = last_items("history", "*", n=4)
+HISTORY = last_items("history", "*", n=4, by="user")
 
 
 def without_sessions(events: list[VisibleEvent]) -> list[VisibleEvent]:

@@ -29,7 +29,7 @@ from recsys.testing.limits import Limits
 from recsys.testing.random_log import random_log
 
 HOUR, DAY = 3_600.0, 86_400.0
-REQUEST_PARTS = ("user", "session", "user.country", "context.device")
+REQUEST_PARTS = ("user", "session", "visit", "user.country", "context.device")
 ITEM_PARTS = ("item", "item.category", "item.tags")
 PAIRS = [f"{first}*{second}" for first, second in product(REQUEST_PARTS, ITEM_PARTS)]
 KEYS = ("global", *REQUEST_PARTS, *ITEM_PARTS, *PAIRS)
@@ -78,7 +78,7 @@ class Words(PluginContract):
     "part", ["missing data", "determinism", "isolation", "future-blindness", "equality"]
 )
 def test_every_fold_with_every_key_keeps_the_contract(part) -> None:
-    assert len(Words.plugin.recsys_aggregates()) == 200
+    assert len(Words.plugin.recsys_aggregates()) == 240
     Words()._check(part)
 
 

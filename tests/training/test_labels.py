@@ -10,9 +10,10 @@ from recsys.errors import TrainingError
 from recsys.evaluation.catalogue import find_baskets
 from recsys.events.snapshot import snapshot_of
 from recsys.features.actions import encode_log
+from recsys.features.entities import ANONYMOUS
 from recsys.features.naming import first_named
 from recsys.features.offline import OfflineReader
-from recsys.features.vocabulary import count
+from recsys.features.vocabulary import count, last_items
 from recsys.schema import Event, ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
 from recsys.testing.worlds import without_impressions
 from recsys.training.dataset import make_dataset
@@ -122,6 +123,20 @@ def test_what_was_done_in_the_visit_before_is_known_to_who_learns() -> None:
     assert in_visit[found.offsets[:-1]].tolist() == [0, 1, 0, 0]
     plain = encode_log(snapshot_of([VisibleEvent(done(5, "a", "click", ""), 5)]))
     assert plain.visitors.session_ids(plain.actions.visitors) == ()
+
+
+def test_who_is_not_named_is_the_visit() -> None:
+    events: list[Event] = [ItemEvent(item, 1, item) for item in "abcd"]
+    for at, item, visit in ((10, "a", "s"), (20, "b", "s"), (20, "c", "t"), (30, "d", "")):
+        click = InteractionEvent(f"{at}{visit}", at, "", item, "click", session_id=visit)
+        events.append(click)
+    log = encode_log(snapshot_of([VisibleEvent(event, event.occurred_at) for event in events]))
+    found = sampled_slates(log, LabelsConfig(), SplitConfig(), np.random.default_rng(1)).slates
+    assert found.sessions == ("s", "s", "t")
+    assert found.users.tolist() == [ANONYMOUS] * 3
+    past = OfflineReader(log).histories(last_items("past", "*", n=2), found)
+    assert [log.items.item_id(row) for row in past.versions[:, 0] if row >= 0] == ["a"]
+    assert (past.types >= 0).sum(axis=1).tolist() == [0, 1, 0]
 
 
 def test_what_no_event_had_named_before_is_no_candidate() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recsys.pipeline.requests import RankedList
 
 UserOption = Annotated[str, typer.Option("--user", "-u", help="User id; empty: nobody known.")]
+SessionOption = Annotated[str, typer.Option("--session", help="Id of the visit; empty: unknown.")]
 TopOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return; 0: all.", min=0)]
 ExplainOption = Annotated[int, typer.Option("--explain", help="Items to explain.", min=0)]
 ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="Item never returned.")]
@@ -23,6 +24,7 @@ def rank(
     item_ids: Annotated[list[str], typer.Argument(help="Candidates.")],
     workspace: WorkspaceOption = Path(),
     user: UserOption = "",
+    session: SessionOption = "",
     top_k: TopOption = 0,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
@@ -36,6 +38,7 @@ def rank(
     engine = load_engine(opened)
     query = RankQuery(
         user_id=user,
+        session_id=session,
         item_ids=item_ids,
         as_of=engine.now(opened.config.serving.clock),
         top_k=top_k,
@@ -48,6 +51,7 @@ def rank(
 def recommend(
     workspace: WorkspaceOption = Path(),
     user: UserOption = "",
+    session: SessionOption = "",
     top_k: TopOption = 20,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
@@ -61,6 +65,7 @@ def recommend(
     engine = load_engine(opened)
     query = RecommendQuery(
         user_id=user,
+        session_id=session,
         as_of=engine.now(opened.config.serving.clock),
         top_k=top_k,
         explain_top_k=explain,

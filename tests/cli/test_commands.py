@@ -132,6 +132,7 @@ def test_rank_and_recommend_print_lists(run, folder) -> None:
     assert sorted(ranked["item_ids"]) == ["item1", "item2"]
     assert ranked["explanations"][0]["contributions"]
     assert "Why " in run("recommend", "--user", "user1", "--explain", "1", "-w", folder)
+    assert run("recommend", "--session", "a visit", "-w", folder)
 
 
 def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import msgspec
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskID,
@@ -24,12 +26,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from recsys.events.progress import Progress
+
 #: Results go to standard output, everything about the way there to standard error.
 # A pipe or file has no width of its own; tables then take what they need up to this.
 _WIDTH = None if sys.stdout.isatty() else 140
 _NUMBER = re.compile(r"[-+]?[\d,.]*(e[-+]\d+)?( \[|$)")
 results = Console(soft_wrap=True, width=_WIDTH)
 notes = Console(stderr=True, soft_wrap=True)
+#: Where there is no terminal to draw bars on.
+_LINE_EVERY_S = 15.0
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec encodes
@@ -64,10 +70,10 @@ class _SpeedColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
-class ProgressLines:
+class ProgressBars:
     """One progress bar per label, made when the label first reports."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: rich.progress.Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
@@ -84,13 +90,47 @@ class ProgressLines:
             self._progress.update(task.id, completed=task.total or 1, total=task.total or 1)
 
 
+class ProgressLines:
+    """A line now and then, for a log file or a pipe: what is quickly done is not mentioned.
+
+    Args:
+        every_s: Seconds between lines at least.
+        clock: Seconds, from whenever.
+    """
+
+    def __init__(
+        self, every_s: float = _LINE_EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._every_s, self._clock = every_s, clock
+        self._said_at = clock()
+        self._label = ""
+        self._began_at, self._done_before = self._said_at, 0
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Say how far something is."""
+        now = self._clock()
+        if label != self._label:
+            self._label, self._began_at, self._done_before = label, now, done
+        if now - self._said_at < self._every_s:
+            return
+        self._said_at = now
+        text = f"{label}: {done:,} of {total:,}"
+        if done > self._done_before and done < total:
+            left_s = (now - self._began_at) * (total - done) / (done - self._done_before)
+            text += f", {timedelta(seconds=round(left_s))} left"
+        notes.print(text, highlight=False)
+
+
 @contextmanager
-def progress_lines() -> Iterator[ProgressLines]:
-    """Show progress on standard error while a block runs.
+def progress_lines() -> Iterator[Progress]:
+    """Show progress on standard error while a block runs: bars on a terminal, lines elsewhere.
 
     Yields:
         What reports progress.
     """
+    if not notes.is_terminal:
+        yield ProgressLines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,6 +139,5 @@ def progress_lines() -> Iterator[ProgressLines]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # Elsewhere than on a terminal, a bar would be one line at the end that tells nothing.
-    with Progress(*columns, console=notes, disable=not notes.is_terminal) as progress:
-        yield ProgressLines(progress)
+    with rich.progress.Progress(*columns, console=notes) as progress:
+        yield ProgressBars(progress)

@@ -281,7 +281,9 @@ def fit_ranker(
     found = measure(scores, newer.grades, newer.group_sizes).means()
     as_many = config.ranker.model_copy(update={"trees": stopped.n_trees // config.ranker.bags})
     nothing = rows.split(0)[0]
-    return train_ranker(rows, nothing, as_many, config.seed), found["ndcg@10"]
+    again = _called(progress, "ranker on both slices")
+    fitted = train_ranker(rows, nothing, as_many, config.seed, progress=again)
+    return fitted, found["ndcg@10"]
 
 
 def ranking_rows(
@@ -296,7 +298,11 @@ def ranking_rows(
 
 
 def _titled(progress: Progress, name: str) -> Progress:
-    return lambda _, done, total: progress(f"training the ranker ({name})", done, total)
+    return lambda what, done, total: progress(f"training the {what} ({name})", done, total)
+
+
+def _called(progress: Progress, what: str) -> Progress:
+    return lambda _, done, total: progress(what, done, total)
 
 
 def _split_times(as_of: NDArray[np.int64], split: TimeSplit) -> SplitTimes:

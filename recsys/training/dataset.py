@@ -55,7 +55,7 @@ def make_dataset(
         The data set; the same log and seed give the same one.
 
     Raises:
-        TrainingError: The log has no interactions.
+        TrainingError: The log has no interactions, or nothing says who did them.
     """
     digest, profiler = LogDigest(), LogProfiler()
     labels = ImpressionLabels(config.labels, source.scratch)
@@ -66,6 +66,9 @@ def make_dataset(
         raise TrainingError("log", found, "interactions")
     if digest.n_events["impressions"]:
         labelled = labels.labelled()
+    elif not len(log.visitors):
+        found = f"{digest.n_events['interactions']:,} interactions, none with a user or a session"
+        raise TrainingError("log", found, "who did what, or impressions")
     else:
         rng = np.random.default_rng(config.seed)
         labelled = sampled_slates(log, config.labels, config.split, rng, scratch=source.scratch)

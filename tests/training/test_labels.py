@@ -139,6 +139,12 @@ def test_who_is_not_named_is_the_visit() -> None:
     assert (past.types >= 0).sum(axis=1).tolist() == [0, 1, 0]
 
 
+def test_interactions_of_nobody_at_all_teach_nothing() -> None:
+    click = InteractionEvent("e", 10, "", "a", "click")
+    with pytest.raises(TrainingError, match=r"1 interactions, none with a user or a session"):
+        make_dataset(snapshot_of([VisibleEvent(click, 10)]), Config())
+
+
 def test_what_no_event_had_named_before_is_no_candidate() -> None:
     events = [done(at, item, "purchase") for at, item in ((1, "a"), (2, "b"), (3, "a"), (4, "c"))]
     log = encode_log(snapshot_of([VisibleEvent(event, event.occurred_at) for event in events]))

@@ -84,12 +84,12 @@ def map_arrays(path: Path, stored: list[StoredArray]) -> dict[str, NDArray[Any]]
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         for array in stored:
             rows: NDArray[Any] = np.ndarray(array.shape, array.dtype, whole, array.offset)
-            if rows.nbytes >= _LARGE_BYTES:
-                memory = reserve_over(file.fileno(), array.offset, rows.nbytes)
-                if memory is not None:
-                    n_room = len(memory) * len(rows) // rows.nbytes
-                    room = np.ndarray((n_room, *array.shape[1:]), array.dtype, memory)
-                    found[array.name + ROOM], rows = room, room[: len(rows)]
+            is_large = rows.nbytes >= _LARGE_BYTES
+            memory = reserve_over(file.fileno(), array.offset, rows.nbytes) if is_large else None
+            if memory is not None:
+                n_room = len(memory) * len(rows) // rows.nbytes
+                room = np.ndarray((n_room, *array.shape[1:]), array.dtype, memory)
+                found[array.name + ROOM], rows = room, room[: len(rows)]
             found[array.name] = rows
     return found
 

@@ -167,7 +167,7 @@ class OnlineState(StateReader):
             The histories, newest first.
         """
         state = self._keys[aggregate.by]
-        rows = self._owners([state.key], slates)[0]
+        rows = self._owners_of(state.key, slates)
         found = state.rings(aggregate).read(rows, slates.as_of, aggregate.n)
         versions, ages = np.empty_like(found.items), np.empty_like(found.values)
         current = self.items.current
@@ -277,11 +277,14 @@ class OnlineState(StateReader):
         found: dict[str, NDArray[np.int32]] = {"": np.zeros(len(slates), dtype=np.int32)}
         for key in keys:
             if key.request not in found:
-                sessions = self._sessions(slates) if key.of_session else None
-                versions = self.user_versions(slates) if key.user_attribute else slates.users
-                found[key.request] = request_owners(key, slates, self._sources, versions, sessions)
+                found[key.request] = self._owners_of(key, slates)
         rows = np.array([found[key.request] for key in keys], dtype=np.int32)
         return rows.reshape(len(keys), len(slates))
+
+    def _owners_of(self, key: Key, slates: Slates) -> NDArray[np.int32]:
+        sessions = self._sessions(slates) if key.of_session else None
+        versions = self.user_versions(slates) if key.user_attribute else slates.users
+        return request_owners(key, slates, self._sources, versions, sessions)
 
     def _changed(self) -> None:
         """Note that what was read may be another now, and that tables may have moved."""

@@ -62,14 +62,14 @@ class StateReader(Protocol):
         Returns:
             The histories, newest first; empty where there is nobody or nothing was done.
         """
-        of_user, *of_visit = parts_of(aggregate)
+        first, *others = parts_of(aggregate)
         unnamed = slates.users == ANONYMOUS
-        if not of_visit or not unnamed.any():
-            return self.histories_of(of_user, slates)
-        found = self.histories_of(of_visit[0], slates)
-        return (
-            found if unnamed.all() else _merged(unnamed, found, self.histories_of(of_user, slates))
-        )
+        if not others or not unnamed.any():
+            return self.histories_of(first, slates)
+        visits = self.histories_of(others[0], slates)
+        if unnamed.all():
+            return visits
+        return _merged(unnamed, visits, self.histories_of(first, slates))
 
     def histories_of(self, aggregate: Aggregate, slates: Slates) -> Histories:
         """Read a `last_items` aggregate with one key."""

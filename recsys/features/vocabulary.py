@@ -8,6 +8,7 @@ serving. docs/features.md has the exact meaning of each word.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import polars as pl
@@ -251,6 +252,7 @@ def last_items(
     return Aggregate(name=name, fold="last_items", of=_types(of), by=by, n=n, window_s=window_s)
 
 
+@lru_cache(maxsize=256)  # every request asks for those of the same few
 def parts_of(aggregate: Aggregate) -> tuple[Aggregate, ...]:
     """Take an aggregate with several keys apart.
 

@@ -287,6 +287,12 @@ class ServingConfig(Section):
     )
     threads: int = Field(default=2, ge=1)
     max_in_flight: int = Field(default=16, ge=1)
+    brownout: float = Field(
+        default=0.5,
+        gt=0,
+        description="share of the places to wait from which on, when taken, answers leave out"
+        " feature models; above 1: never",
+    )
     group_commit_ms: float = Field(default=2.0, ge=0)
     max_streams: int = Field(
         default=8, ge=1, description="open WriteEvents and RankStream calls, each"

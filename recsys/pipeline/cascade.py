@@ -4,8 +4,11 @@
     columns without models ─► the ranker that was trained without them
     how often an item was acted on   no columns at all
 
-What is left out is decided before it is begun, from what it cost of late. A plugin that fails
-loses its own columns only. Every answer that is less than the whole says so.
+What is left out is decided before it is begun, from what it cost of late. Where many others wait
+for theirs, feature models are left out before anybody is refused. A plugin that fails loses its own
+columns only. Every answer that is less than the whole says so.
+
+Source: brownout
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from recsys.pipeline.guarding import Guard
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import RequestObserver
 from recsys.pipeline.pacing import Pace
+from recsys.pipeline.requests import Haste
 from recsys.ranking.ranker import Ranker
 
 #: Python code of plugins that do not come with recsys may take this long for one request.
@@ -80,6 +84,11 @@ class _Parts:
     models: dict[str, FittedFeatureModel]
     guarded_models: dict[str, FittedFeatureModel]
 
+    @property
+    def has_models(self) -> bool:
+        """Whether anything is saved where feature models are left out."""
+        return bool(self.models or self.guarded_models)
+
 
 class Cascade:
     """Makes tables of candidates; call it with the lock of the state held.
@@ -97,24 +106,27 @@ class Cascade:
         self._guard = Guard()
         self._paces = {name: Pace() for name in ("models", "features", "ranker", "fallback")}
 
-    def table(self, slates: Slates, answer_by: float, observer: RequestObserver) -> Table:
+    def table(self, slates: Slates, haste: Haste, observer: RequestObserver) -> Table:
         """Compute as many columns as there is time for.
 
         Args:
             slates: One request.
-            answer_by: When the answer must be there, as `time.monotonic` counts; may be infinite.
+            haste: What may be left out.
             observer: Hears of stages and of what is left out.
 
         Returns:
             The table.
         """
-        n = len(slates.items)
+        n, answer_by = len(slates.items), haste.answer_by
         if not self._has_time(answer_by, n, ("features", "fallback")):
             return self._popular(slates, observer)
         warnings: list[str] = []
         since = observer.now()
         parts, ranker, scores = self._whole, self._contents.ranker, None
-        if self._has_time(answer_by, n, ("models", "features", "ranker")):
+        if haste.others_wait and self._whole.has_models:
+            # Their paces stay: there was time for them.
+            warnings.append(crowded(observer))
+        elif self._has_time(answer_by, n, ("models", "features", "ranker")):
             scores = self._scores(slates, warnings, observer)
         else:
             for name in ("models", "ranker"):
@@ -214,6 +226,16 @@ def late(what: str, observer: RequestObserver) -> str:
     """
     observer.degraded("deadline")
     return f"{INCOMPLETE} {what}: too little time"
+
+
+def crowded(observer: RequestObserver) -> str:
+    """Tell the observer that feature models were left out for the sake of other callers.
+
+    Returns:
+        What the caller hears.
+    """
+    observer.degraded("overload")
+    return f"{INCOMPLETE} feature models: too many callers"
 
 
 def failed(error: PluginError, lost: str, observer: RequestObserver) -> str:

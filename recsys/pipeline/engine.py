@@ -150,7 +150,7 @@ class Engine:
             rows = self._live.state.items.rows(item_ids)
             slates = self._slates(query, rows, item_ids, query.item_ids)
             since = observer.stage("rows", since)
-            table = self._cascade.table(slates, query.answer_by, observer)
+            table = self._cascade.table(slates, query.haste, observer)
             self._record(query, slates, item_ids, table)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
@@ -183,7 +183,7 @@ class Engine:
             item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
             slates = self._slates(query, found.rows, item_ids)
             observer.stage("candidates", since)
-            table = self._cascade.table(slates, query.answer_by, observer)
+            table = self._cascade.table(slates, query.haste, observer)
             self._record(query, slates, item_ids, table)
         table.warnings.extend(
             failed(error, "candidates", observer) for error in found.failures.values()

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from recsys.errors import RequestError
 from recsys.pipeline.given import CandidateAttribute, check_given
 from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Attributes
 
 MAX_TOP_K = MAX_LIST_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Haste:
+    """Why a request may get less than the whole answer.
+
+    Args:
+        answer_by: When the answer must be there, as `time.monotonic` counts; parts for which there
+            is too little time are left out.
+        others_wait: So many others wait for theirs that feature models are left out.
+    """
+
+    answer_by: float = math.inf
+    others_wait: bool = False
+
+
+UNHURRIED: Final = Haste()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +45,7 @@ class RankQuery:
         session_id: The visit, as in the events; empty: that of the user.
         candidate_attributes: What the caller says of the candidates.
         as_of: Instant in microseconds whose past may be seen.
-        answer_by: When the answer must be there, as `time.monotonic` counts; parts for which there
-            is too little time are left out.
+        haste: What may be left out for the sake of time.
     """
 
     user_id: str
@@ -41,7 +58,7 @@ class RankQuery:
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
     candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
-    answer_by: float = math.inf
+    haste: Haste = UNHURRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ class RecommendQuery:
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
     candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
-    answer_by: float = math.inf
+    haste: Haste = UNHURRIED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from typing import Final
 
 import grpc
 
+from recsys.config import ServingConfig
 from recsys.errors import DeadlineError
+from recsys.serving.doors import Door
 from recsys.serving.observer import Observer
 
 #: A call without a deadline waits for its turn no longer than this.
@@ -58,6 +60,25 @@ class Gate:
             yield
         finally:
             self._running.release()
+
+
+class Crowd:
+    """Says whether so many calls wait that answers should be made cheaper.
+
+    Args:
+        door: That the calls came through.
+        config: How many are at work at once, and the share of the others from which it is a crowd.
+    """
+
+    def __init__(self, door: Door, config: ServingConfig) -> None:
+        self._door = door
+        n_waiting = max(1.0, config.brownout * (door.size - config.threads))
+        self._from = config.threads + n_waiting
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is one now; the call that asks is inside."""
+        return self._door.n_inside >= self._from
 
 
 def remaining_s(context: grpc.ServicerContext) -> float:

@@ -56,6 +56,11 @@ class Door(ThreadPoolExecutor):
         """Whether one more call would have no thread; only gRPC's own thread lets calls in."""
         return self._n_inside >= self.size
 
+    @property
+    def n_inside(self) -> int:
+        """How many calls are at work or wait for a turn."""
+        return self._n_inside
+
     def submit(
         self, call: Callable[_Given, _Got], /, *args: _Given.args, **kwargs: _Given.kwargs
     ) -> Future[_Got]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,29 @@ _CLIENT_PING_MS: Final = 10_000
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The doors that others than the port look at.
+
+    Args:
+        rank: Of those who want a ranked list.
+        events: Of those who write events.
+    """
+
+    rank: Door
+    events: EventDoor
+
+    @classmethod
+    def of(cls, config: ServingConfig, observer: Observer) -> Doors:
+        """Make them.
+
+        Returns:
+            Doors through which nobody has come.
+        """
+        rank = Door(RANK, config.max_in_flight, observer)
+        return cls(rank, EventDoor(config.max_streams, observer))
+
+
 def check_host(config: ServingConfig) -> None:
     """Refuse to listen beyond this machine without encryption, unless told so.
 
@@ -67,29 +91,29 @@ def credentials_of(config: ServingConfig, folder: Path) -> grpc.ServerCredential
 
 
 def make_server(
-    config: ServingConfig, folder: Path, events: EventDoor, observer: Observer, *, is_shared: bool
+    config: ServingConfig, folder: Path, doors: Doors, observer: Observer, *, is_shared: bool
 ) -> grpc.Server:
     """Make a server without services.
 
     Args:
         config: How many calls it takes on, and who may call.
         folder: What the paths of the configuration are relative to.
-        events: The door of those who write events.
+        doors: Of ranking and of events; the others are made here.
         observer: Hears of calls.
         is_shared: Whether other processes listen on the same port.
 
     Returns:
         The server; it does not listen yet.
     """
-    doors = _doors(config, events, observer)
+    by_method = _by_method(config, doors, observer)
     interceptors: list[grpc.ServerInterceptor] = [
-        DoorInterceptor(doors, observer),
+        DoorInterceptor(by_method, observer),
         StatusInterceptor(observer),
     ]
     if config.tokens_file:
         tokens = Tokens(folder / config.tokens_file)
         interceptors.insert(0, AuthorizationInterceptor(tokens, observer))
-    n_inside = sum(door.size for door in set(doors.values()))
+    n_inside = sum(door.size for door in set(by_method.values()))
     return grpc.server(
         ThreadPoolExecutor(_OTHER_THREADS, thread_name_prefix="rpc"),
         interceptors=interceptors,
@@ -106,20 +130,19 @@ def make_server(
     )
 
 
-def _doors(config: ServingConfig, events: EventDoor, observer: Observer) -> dict[str, Door]:
+def _by_method(config: ServingConfig, doors: Doors, observer: Observer) -> dict[str, Door]:
     """Give every sort of work as many calls as it may hold.
 
     Returns:
         By method; health, alone, has the threads of the server.
     """
-    rank = Door(RANK, config.max_in_flight, observer)
     models = Door("models", _SWITCHES, observer)
     service = "/recsys.v1.RankingService"
     found = {
-        f"{service}/Rank": rank,
-        f"{service}/Recommend": rank,
+        f"{service}/Rank": doors.rank,
+        f"{service}/Recommend": doors.rank,
         f"{service}/RankStream": Door("rank stream", config.max_streams, observer),
-        WRITE_EVENTS: events,
+        WRITE_EVENTS: doors.events,
         f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": Door(
             "reflection", _REFLECTIONS, observer
         ),

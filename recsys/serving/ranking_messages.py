@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from recsys.errors import EventError, RequestError
 from recsys.pipeline.given import CandidateAttribute
 from recsys.pipeline.requests import (
+    UNHURRIED,
     Contribution,
     Explanation,
+    Haste,
     RankedList,
     RankQuery,
     RecommendQuery,
@@ -20,14 +21,14 @@ from recsys.v1 import ranking_pb2
 
 
 def rank_query_of(
-    request: ranking_pb2.RankRequest, as_of: int, answer_by: float = math.inf
+    request: ranking_pb2.RankRequest, as_of: int, haste: Haste = UNHURRIED
 ) -> RankQuery:
     """Read a request to rank; its values are left to `check_rank`.
 
     Args:
         request: As it came.
         as_of: Its instant by the server's clock.
-        answer_by: When its caller stops waiting, as `time.monotonic` counts.
+        haste: What may be left out.
 
     Returns:
         The query.
@@ -43,19 +44,19 @@ def rank_query_of(
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
         candidate_attributes=_given_of(request),
-        answer_by=answer_by,
+        haste=haste,
     )
 
 
 def recommend_query_of(
-    request: ranking_pb2.RecommendRequest, as_of: int, answer_by: float = math.inf
+    request: ranking_pb2.RecommendRequest, as_of: int, haste: Haste = UNHURRIED
 ) -> RecommendQuery:
     """Read a request to recommend; its values are left to `check_recommend`.
 
     Args:
         request: As it came.
         as_of: Its instant by the server's clock.
-        answer_by: When its caller stops waiting, as `time.monotonic` counts.
+        haste: What may be left out.
 
     Returns:
         The query.
@@ -70,7 +71,7 @@ def recommend_query_of(
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
         candidate_attributes=_given_of(request),
-        answer_by=answer_by,
+        haste=haste,
     )
 
 

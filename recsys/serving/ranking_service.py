@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -11,7 +10,8 @@ import grpc
 
 from recsys.config import ServingConfig
 from recsys.errors import DeadlineError
-from recsys.serving.admission import Gate, answer_by
+from recsys.pipeline.requests import UNHURRIED, Haste
+from recsys.serving.admission import Crowd, Gate, answer_by
 from recsys.serving.clock import Clock
 from recsys.serving.observer import Observer
 from recsys.serving.ranking_messages import (
@@ -37,6 +37,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         clock: Gives every request its instant.
         config: How many calls are at work at once.
         observer: Hears how requests are answered.
+        crowd: Says when answers are to be cheaper.
         shadow: Answers some requests again; None: there is none.
     """
 
@@ -47,12 +48,14 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
         config: ServingConfig,
         *,
         observer: Observer,
+        crowd: Crowd,
         shadow: Shadow | None = None,
     ) -> None:
         self._switch = switch
         self._shadow = shadow
         self._clock = clock
         self._observer = observer
+        self._crowd = crowd
         self._gate = Gate(RANK, running=config.threads, observer=observer)
 
     def Rank(  # noqa: N802 - the name of the RPC
@@ -75,7 +78,7 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
             The ranked list.
         """
         with self._gate.turn(context):
-            query = recommend_query_of(request, self._clock.now_us(), answer_by(context))
+            query = recommend_query_of(request, self._clock.now_us(), self._haste(context))
             engine = self._switch.engine_for(query.user_id)
             return recommend_response(engine.recommend(query, self._observer))
 
@@ -107,11 +110,14 @@ class RankingService(ranking_pb2_grpc.RankingServiceServicer):
     def _rank(
         self, request: ranking_pb2.RankRequest, context: grpc.ServicerContext
     ) -> ranking_pb2.RankResponse:
-        query = rank_query_of(request, self._clock.now_us(), answer_by(context))
+        query = rank_query_of(request, self._clock.now_us(), self._haste(context))
         ranked = self._switch.engine_for(query.user_id).rank(query, self._observer)
         if self._shadow is not None:
-            self._shadow.offer(replace(query, answer_by=math.inf), ranked)
+            self._shadow.offer(replace(query, haste=UNHURRIED), ranked)
         return rank_response(ranked)
+
+    def _haste(self, context: grpc.ServicerContext) -> Haste:
+        return Haste(answer_by(context), others_wait=self._crowd.is_there)
 
 
 def _rank_error(request_id: str, error: Exception) -> ranking_pb2.RankError:

@@ -25,7 +25,7 @@ from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
-from recsys.serving.arriving import EventDoor
+from recsys.serving.admission import Crowd
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
@@ -35,7 +35,7 @@ from recsys.serving.listening import Listeners
 from recsys.serving.logs import log_to_stderr
 from recsys.serving.model_service import ModelService
 from recsys.serving.observer import Observer
-from recsys.serving.port import check_host, credentials_of, listen, make_server
+from recsys.serving.port import Doors, check_host, credentials_of, listen, make_server
 from recsys.serving.ranking_service import RankingService
 from recsys.serving.shadow import SHADOW, Shadow
 from recsys.serving.switch import EngineSwitch
@@ -122,9 +122,9 @@ class RunningServer:
         self._switch.split(config.variants)
         self._shadow = _open_shadow(self._switch, config, self._observer)
         credentials = credentials_of(config, parts.folder)
-        self._events = EventDoor(config.max_streams, self._observer)
+        self._doors = Doors.of(config, self._observer)
         self._server = make_server(
-            config, parts.folder, self._events, self._observer, is_shared=parts.is_shared
+            config, parts.folder, self._doors, self._observer, is_shared=parts.is_shared
         )
         self.address = listen(self._server, config.host, port, credentials)
         self._commit = GroupCommit(
@@ -182,12 +182,14 @@ class RunningServer:
 
     def _add_services(self, switch: EngineSwitch, parts: Parts, config: ServingConfig) -> None:
         server, clock, observer = self._server, parts.clock, self._observer
-        ranking_pb2_grpc.add_RankingServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            RankingService(switch, clock, config, observer=observer, shadow=self._shadow), server
+        crowd = Crowd(self._doors.rank, config)
+        ranking = RankingService(
+            switch, clock, config, observer=observer, crowd=crowd, shadow=self._shadow
         )
+        ranking_pb2_grpc.add_RankingServiceServicer_to_server(ranking, server)  # type: ignore[no-untyped-call]
         events = EventService(self._commit, clock, observer)
         event_pb2_grpc.add_EventServiceServicer_to_server(events, server)  # type: ignore[no-untyped-call]
-        self._events.serve(events)
+        self._doors.events.serve(events)
         model_pb2_grpc.add_ModelServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ModelService(switch), server
         )

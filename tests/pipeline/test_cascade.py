@@ -17,7 +17,7 @@ from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.guarding import Guard
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.pacing import Pace
-from recsys.pipeline.requests import RankQuery
+from recsys.pipeline.requests import Haste, RankQuery
 from recsys.schema import InteractionEvent, VisibleEvent
 
 ITEMS = [f"item{number}" for number in range(20)]
@@ -38,7 +38,7 @@ class Hears(RequestObserver):
 
 
 def rank(engine: Engine, answer_by: float = math.inf, observer: RequestObserver = SILENT):
-    query = RankQuery("user0", ITEMS, engine.now("log"), answer_by=answer_by, explain_top_k=1)
+    query = RankQuery("user0", ITEMS, engine.now("log"), haste=Haste(answer_by), explain_top_k=1)
     return engine.rank(query, observer)
 
 
@@ -63,6 +63,25 @@ def test_models_are_left_out_when_only_the_rest_is_affordable(engine) -> None:
     answer = rank(engine, time.monotonic() + 5.0)
     assert answer.warnings == ["answered without feature models: too little time"]
     assert len(answer.explanations) == 1
+
+
+def test_models_are_left_out_while_many_others_wait(engine) -> None:
+    whole, observer = rank(engine), Hears()
+    before = engine._cascade._paces["models"].expect_s(20)
+    query = RankQuery("user0", ITEMS, engine.now("log"), haste=Haste(others_wait=True))
+    answer = engine.rank(query, observer)
+    assert answer.warnings == ["answered without feature models: too many callers"]
+    assert observer.reasons == ["overload"]
+    assert engine._cascade._paces["models"].expect_s(20) == before
+    assert answer.scores != whole.scores
+    assert rank(engine).scores == whole.scores
+
+
+def test_a_bundle_without_feature_models_has_nothing_to_leave_out(engine) -> None:
+    contents = replace(engine._scorer.contents, models={})
+    plain = Engine(engine._workspace, replace(engine._scorer, contents=contents), engine._live)
+    query = RankQuery("user0", ITEMS, engine.now("log"), haste=Haste(others_wait=True))
+    assert not any("too many" in warning for warning in plain.rank(query).warnings)
 
 
 def test_with_time_enough_nothing_is_left_out(engine) -> None:

@@ -13,6 +13,7 @@ from serving_fakes import FakeEngine, FakeWriter, running
 from recsys.errors import RankingError
 from recsys.schema import InteractionEvent, ItemEvent, VisibleEvent
 from recsys.serving.client import Client, field_violations
+from recsys.serving.observer import Observer
 from recsys.v1 import ranking_pb2, ranking_pb2_grpc
 
 RankRequest = ranking_pb2.RankRequest
@@ -259,6 +260,54 @@ def test_overload_is_refused_at_once_and_passes():
         hold.let_go()
         assert [call.result().model_version for call in held] == ["v1"] * 4
         assert stub.Rank(request).model_version == "v1"
+
+
+def hurried_while(n_calls, **settings):
+    engine = FakeEngine()
+    hold = Hold(engine)
+    asked = []
+    held_back = engine.before_rank
+
+    def remember(query):
+        asked.append(query.haste.others_wait)
+        held_back(query)
+
+    engine.before_rank = remember
+    heard = Inside(n_calls)
+    with running(engine, observers=[heard], **settings) as (_, channel):
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        calls = [stub.Rank.future(RankRequest(item_ids=["i"]), timeout=10) for _ in range(n_calls)]
+        assert heard.reached.wait(10)
+        hold.let_go()
+        assert {call.result().model_version for call in calls} == {"v1"}
+        assert stub.Rank(RankRequest(item_ids=["i"])).model_version == "v1"
+    assert not asked[-1], "nobody waits any more"
+    return asked[:-1]
+
+
+class Inside(Observer):
+    def __init__(self, n_wanted) -> None:
+        self.n_wanted = n_wanted
+        self.n_inside = 0
+        self.reached = threading.Event()
+
+    def queued(self, what, change):
+        self.n_inside += change
+        if self.n_inside >= self.n_wanted:
+            self.reached.set()
+
+
+def test_answers_are_made_cheaper_while_half_of_the_places_to_wait_are_taken():
+    assert hurried_while(4, threads=1, max_in_flight=9) == [False] * 4
+    # The first had its turn before the others came. A call that ends gives its turn away just
+    # before it leaves, so the fifth sees five or four inside.
+    hurried = hurried_while(8, threads=1, max_in_flight=9)
+    assert hurried[:4] == [False, True, True, True]
+    assert hurried[5:] == [False] * 3
+
+
+def test_a_server_can_be_told_never_to_answer_by_less_for_the_sake_of_others():
+    assert hurried_while(8, threads=1, max_in_flight=9, brownout=1.5) == [False] * 8
 
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED

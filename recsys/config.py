@@ -81,6 +81,11 @@ class SplitConfig(Section):
     negatives: int = Field(
         default=20, ge=1, description="negatives drawn per positive where a log has no impressions"
     )
+    max_negatives: int = Field(
+        default=100,
+        ge=1,
+        description="negatives drawn for one list at most, or two per positive where that is more",
+    )
     popular_negatives: float = Field(
         default=0.5,
         ge=0,
@@ -224,7 +229,9 @@ class RankerConfig(Section):
         description="share of the rows to learn from whose item nobody met before; what the log"
         " lacks is made by hiding the past of items",
     )
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(
+        default=0, ge=0, description="while training; 0: those of the machine, as far as they pay"
+    )
 
 
 class EvaluationConfig(Section):

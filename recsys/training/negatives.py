@@ -35,6 +35,8 @@ from recsys.training.labels import Grader, LabelledSlates
 _PIECE: Final = 1_000_000
 #: Slates after which the pages that they touched, all over the log, are let go.
 _SLATES: Final = 4_096
+#: Lists with hardly more negatives than positives teach little, however long they are.
+_FEWEST_PER_POSITIVE: Final = 2
 #: What an item counts for that was never acted on, where negatives are drawn by popularity alone.
 _LEAST_ACTIONS: Final = 0.5
 #: A share of the draws that leaves some chance not to be drawn.
@@ -73,7 +75,7 @@ def sampled_slates(
         known = since[actions.items[rows]] < instant
         graded = grade(actions.types[rows], actions.values[rows])
         best = _best_grades(actions.items[rows][known], graded[known])
-        n_drawn = split.negatives * len(best)
+        n_drawn = _n_negatives(len(best), split)
         drawn = past.draw(start, instant, n_drawn, rng)
         negatives = [item for item in drawn.tolist() if item not in best]
         if not negatives:
@@ -93,6 +95,11 @@ def sampled_slates(
     # What was done in the visit before is known while serving: to who trains without, it never is.
     sessions = log.visitors.session_ids(np.array(visitors, dtype=np.int32))
     return LabelledSlates(replace(slates, sessions=sessions), _joined(grades), _joined(chances))
+
+
+def _n_negatives(n_positives: int, split: SplitConfig) -> int:
+    most = max(split.max_negatives, _FEWEST_PER_POSITIVE * n_positives)
+    return min(split.negatives * n_positives, most)
 
 
 class _Done(NamedTuple):

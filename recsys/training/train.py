@@ -221,14 +221,14 @@ def _fit_rankers(
     """
     progress("computing features", 0, 1)
     rows = ranker_rows(plan, dataset, split, stack, workspace=workspace, progress=progress)
-    rankers: list[Ranker] = []
-    metrics: dict[str, float] = {}
-    for name, names in (("full", plan.names), ("without_text", plan.without_text().names)):
-        titled = _titled(progress, name)
-        ranker, found = fit_ranker(rows.only(names), split, workspace.config, titled)
-        metrics[f"validation_{name}_ndcg@10"] = found
-        rankers.append(ranker)
-    return (rankers[0], rankers[1]), metrics
+    found: dict[tuple[str, ...], tuple[Ranker, float]] = {}
+    wanted = {"full": plan.names, "without_text": plan.without_text().names}
+    for name, names in wanted.items():
+        if names not in found:  # without a text model both are the same
+            titled = _titled(progress, name)
+            found[names] = fit_ranker(rows.only(names), split, workspace.config, titled)
+    metrics = {f"validation_{name}_ndcg@10": found[names][1] for name, names in wanted.items()}
+    return (found[wanted["full"]][0], found[wanted["without_text"]][0]), metrics
 
 
 def ranker_rows(

@@ -92,6 +92,17 @@ def test_two_runs_give_the_same_model_and_another_seed_does_not():
     assert not np.array_equal(once, other)
 
 
+def test_any_number_of_threads_gives_the_same_model():
+    config = CONFIG.model_copy(update={"feature_share": 0.5, "row_share": 0.5})
+    rows, test = make_rows(1), make_rows(6).matrix
+    alone, some, chosen = (
+        train_ranker(rows, make_rows(2, 60), config.model_copy(update={"threads": n}), 17)
+        for n in (1, 3, 0)
+    )
+    assert np.array_equal(alone.score(test), some.score(test))
+    assert np.array_equal(alone.score(test), chosen.score(test))
+
+
 def test_boosters_are_cut_where_the_validation_slice_is_ranked_best():
     noisy = make_rows(7)
     rng = np.random.default_rng(0)

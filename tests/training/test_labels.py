@@ -167,6 +167,27 @@ def test_negatives_follow_popularity_as_far_as_they_are_told(popular, low, high)
     assert low < (drawn == "a").mean() < high
 
 
+@pytest.mark.parametrize(("most", "n_drawn"), [(90, 90), (10, 60), (1_000, 600)])
+def test_a_list_of_many_positives_draws_no_more_than_it_may(most, n_drawn) -> None:
+    items = [ItemEvent(f"i{n}", 1, f"i{n}") for n in range(300)]
+    basket = [
+        InteractionEvent(f"{at}-{n}", at, "u", f"i{n}", "purchase")
+        for at in (10, 20)
+        for n in range(30)
+    ]
+    log = encode_log(snapshot_of([VisibleEvent(e, e.occurred_at) for e in [*items, *basket]]))
+    split = SplitConfig(negatives=20, max_negatives=most)
+    found = sampled_slates(log, LabelsConfig(), split, np.random.default_rng(1))
+    positives = found.grades > 0
+    assert positives.sum() == 60
+    assert n_drawn / 3 < (~positives).sum() / 2 < n_drawn  # some come twice, or are positives
+    # An item that nobody acted on is drawn evenly or not at all.
+    acted_on = log.actions.items[log.actions.occurred == 10]
+    never = ~np.isin(found.slates.items, acted_on)
+    never &= found.slates.spread(found.slates.as_of) == 20
+    assert found.log_q[never] == pytest.approx(np.log(1 - (1 - 1 / 300) ** (n_drawn / 2)))
+
+
 @pytest.mark.parametrize("popular", [0.0, 0.5, 1.0])
 def test_log_q_is_how_often_an_item_is_drawn(popular) -> None:
     before = [done(at, "abbb"[at % 4], "purchase") for at in range(1, 101)]

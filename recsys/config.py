@@ -214,7 +214,11 @@ class RankerConfig(Section):
     """The LightGBM ranker: a sum of boosters that differ in their seed."""
 
     bags: int = Field(default=5, ge=1, description="boosters")
-    trees: int = Field(default=200, ge=1, description="of each booster, at most")
+    trees: int = Field(
+        default=400,
+        ge=1,
+        description="of each booster, at most; beyond 200 as many as the validation slice asks for",
+    )
     leaves: int = Field(default=15, ge=2)
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     min_rows_per_leaf: int = Field(

@@ -71,6 +71,21 @@ def no_items(n_requests: int, n: int) -> LastItems:
     )
 
 
+def room_for_items(n_requests: int, n: int) -> LastItems:
+    """Make room for last items that are all written, padding too.
+
+    Returns:
+        Whatever was in memory.
+    """
+    shape = (n_requests, n)
+    return LastItems(
+        np.empty(shape, dtype=np.int32),
+        np.empty(shape, dtype=np.int16),
+        np.empty(shape, dtype=np.int64),
+        np.empty(shape, dtype=np.float32),
+    )
+
+
 @compiled
 def _add_one(
     slot: int,
@@ -102,16 +117,17 @@ def _read_one(
     counts: NDArray[np.int64],
     ring: Entries,
     out: LastItems,
-) -> None:
-    n_held = min(counts[slot], capacities[slot])
-    for back in range(min(n_held, out.items.shape[1])):
+) -> int:
+    n_held = int(min(counts[slot], capacities[slot], out.items.shape[1]))
+    for back in range(n_held):
         place = offsets[slot] + (counts[slot] - 1 - back) % capacities[slot]
         if len(ring.visible) > 0 and ring.visible[place] // step < oldest:
-            return
+            return back
         out.items[request, back] = ring.items[place]
         out.types[request, back] = ring.types[place]
         out.occurred[request, back] = ring.occurred[place]
         out.values[request, back] = ring.values[place]
+    return n_held
 
 
 @compiled
@@ -137,14 +153,19 @@ def read_rings(
         capacities: int32 (n_slots,): how many events it can hold.
         counts: int64 (n_slots,): how many events it was given.
         ring: The places of all rings.
-        out: Padding only; written.
+        out: Written, padding too.
     """
     for request in range(len(slots)):
+        n_read = 0
         if 0 <= slots[request] < len(counts):
             oldest = as_of[request] // step - WINDOW_BUCKETS + 1 if windowed else 0
-            _read_one(
+            n_read = _read_one(
                 slots[request], request, oldest, step, offsets, capacities, counts, ring, out
             )  # fmt: skip
+        out.items[request, n_read:] = _NOTHING
+        out.types[request, n_read:] = _NOTHING
+        out.occurred[request, n_read:] = 0
+        out.values[request, n_read:] = np.nan
 
 
 @compiled

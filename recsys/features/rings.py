@@ -17,6 +17,7 @@ from recsys.features.ring_loops import (
     move_rings,
     no_items,
     read_rings,
+    room_for_items,
     stream_rings,
 )
 from recsys.features.vocabulary import Aggregate
@@ -76,7 +77,7 @@ class Rings:
         Returns:
             One row per slot.
         """
-        out = no_items(len(slots), n)
+        out = room_for_items(len(slots), n)
         read_rings(
             slots, as_of, self._step, self._windowed, self._offsets.rows, self._capacities.rows,
             self._counts.rows, self._ring, out,

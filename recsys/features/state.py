@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -288,5 +289,6 @@ class KeyState:
         return (pairs.codes if self.key.item else owners).astype(np.int64)
 
 
+@lru_cache(maxsize=256)  # every request asks for those of the same few
 def _ring_key(aggregate: Aggregate) -> Aggregate:
     return replace(cell_key(aggregate), n=0)

@@ -32,6 +32,8 @@ _FEWEST_ROWS = 5
 _CURVE_POINTS = 40
 #: With fewer, threads wait for each other longer than they count.
 _ROWS_PER_THREAD = 10_000
+#: No booster stops with fewer trees, and none goes on for so many that gain nothing.
+_FEWEST_TREES, _PATIENCE, _CHECKED_EVERY = 200, 60, 20
 #: Far enough apart that no two boosters share a seed of any of LightGBM's own.
 _SEED_STEP = 1000
 
@@ -74,8 +76,8 @@ def train_ranker(
         )
     # LightGBM wants whole-number labels, from 0 up; their gains are the grades themselves.
     levels = np.unique(np.concatenate([[0], train.grades]))
-    boosters = _grow(fitting, levels, config, seed=seed, progress=progress)
-    size, best = _best_size(boosters, checking, config.trees)
+    boosters = _grow(fitting, levels, config, seed=seed, progress=progress, checking=checking)
+    size, best = _best_size(boosters, checking, boosters[0].current_iteration())
     return Ranker(_sum_of(boosters, size), train.feature_names, best)
 
 
@@ -86,18 +88,63 @@ def _grow(
     *,
     seed: int,
     progress: Callable[[str, int, int], None] | None,
+    checking: RankingRows,
 ) -> list[lgb.Booster]:
+    """Grow boosters of one size: that at which the first has stopped to gain, or the most.
+
+    Returns:
+        One per bag.
+    """
     data = _dataset(rows, levels)
     parameters = {**_parameters(config, len(rows)), "label_gain": levels.tolist()}
-    return [
-        lgb.train(
-            {**parameters, "seed": seed + _SEED_STEP * bag},
-            data,
-            num_boost_round=config.trees,
-            callbacks=[_reporter(progress, bag, config)] if progress else [],
-        )
-        for bag in range(config.bags)
-    ]
+    boosters: list[lgb.Booster] = []
+    for bag in range(config.bags):
+        n_trees = boosters[0].current_iteration() if boosters else config.trees
+        callbacks: list[Callable[[Any], None]] = []
+        if progress:
+            callbacks.append(_reporter(progress, bag, config, n_trees if boosters else None))
+        if not boosters and len(checking):
+            callbacks.append(_Patience(checking))
+        chosen = {**parameters, "seed": seed + _SEED_STEP * bag}
+        boosters.append(lgb.train(chosen, data, num_boost_round=n_trees, callbacks=callbacks))
+    return boosters
+
+
+class _Patience:
+    """Stops a booster that has gained nothing for a while; a callback of LightGBM.
+
+    One booster's curve is noisy, so nothing stops before it has some size, and what is found is no
+    more than how many trees are worth growing: the sum of all boosters is cut where it is best.
+
+    Args:
+        checking: Rows that tell.
+    """
+
+    def __init__(self, checking: RankingRows) -> None:
+        self._checking = checking
+        self._scores = checking.corrected(np.zeros(len(checking)))
+        self._n_counted = self._best_size = 0
+        self._best = -1.0
+
+    def __call__(self, state: Any) -> None:  # noqa: ANN401 - LightGBM gives its state no public type
+        """Look at a booster.
+
+        Raises:
+            EarlyStopException: It has stopped to gain.
+        """
+        n_trees = state.iteration + 1
+        if n_trees % _CHECKED_EVERY:
+            return
+        matrix, n_more = self._checking.matrix, n_trees - self._n_counted
+        more = state.model.predict(matrix, start_iteration=self._n_counted, num_iteration=n_more)
+        self._scores += np.asarray(more)
+        self._n_counted = n_trees
+        found = measure(self._scores, self._checking.grades, self._checking.group_sizes)
+        ndcg = found.means()[f"ndcg@{EARLY_STOPPING_K}"]
+        if ndcg > self._best:
+            self._best, self._best_size = ndcg, n_trees
+        if n_trees >= max(_FEWEST_TREES, self._best_size + _PATIENCE):
+            raise lgb.callback.EarlyStopException(n_trees - 1, [])
 
 
 def _best_size(
@@ -183,10 +230,12 @@ def _threads_for(n_rows: int) -> int:
 
 
 def _reporter(
-    progress: Callable[[str, int, int], None], bag: int, config: RankerConfig
+    progress: Callable[[str, int, int], None], bag: int, config: RankerConfig, size: int | None
 ) -> Callable[[Any], None]:
     def report(state: Any) -> None:  # noqa: ANN401 - LightGBM gives its callback state no public type
-        done = bag * config.trees + state.iteration + 1
-        progress("ranker", done, config.bags * config.trees)
+        n_grown = state.iteration + 1
+        # How large the first one becomes shows while it grows.
+        each = size or min(config.trees, max(_FEWEST_TREES, n_grown + 1))
+        progress("ranker", bag * each + n_grown, config.bags * each)
 
     return report

@@ -103,6 +103,22 @@ def test_any_number_of_threads_gives_the_same_model():
     assert np.array_equal(alone.score(test), chosen.score(test))
 
 
+def test_boosters_grow_no_further_than_they_gain():
+    told = []
+    config = CONFIG.model_copy(update={"trees": 400})
+    ranker = train_ranker(
+        make_rows(1), make_rows(2, 60), config, 17, progress=lambda *said: told.append(said)
+    )
+    _, done, total = told[-1]
+    assert done == total
+    assert 2 * 200 <= total < 2 * 400
+    assert ranker.n_trees <= total
+    alone = []
+    nothing = make_rows(2, 60).split(0)[0]
+    train_ranker(make_rows(1), nothing, config, 17, progress=lambda *said: alone.append(said))
+    assert alone[-1][1] > total  # nobody says when to stop
+
+
 def test_boosters_are_cut_where_the_validation_slice_is_ranked_best():
     noisy = make_rows(7)
     rng = np.random.default_rng(0)

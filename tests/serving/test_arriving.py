@@ -306,7 +306,7 @@ def test_a_call_for_which_there_is_no_thread_is_refused(served, monkeypatch):
         raise RuntimeError  # as where no thread can be started
 
     with monkeypatch.context() as patched:
-        patched.setattr(server._events, "_adjust_thread_count", failing)
+        patched.setattr(server._doors.events, "_adjust_thread_count", failing)
         for sent in ([message(1), message(2)], [message(*range(99))]):
             with pytest.raises(grpc.RpcError) as found:
                 stub.WriteEvents(iter(sent), timeout=10)

@@ -1,11 +1,13 @@
 """Inner loops that cannot be written over whole arrays are compiled when first called.
 
 The machine code is kept beside the source (or in the user's cache folder where that cannot be
-written), so only the first run after an installation waits for the compiler.
+written), so only the first run after an installation waits for the compiler. Where the disk is full
+it is not kept, and the next process compiles again.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -24,7 +26,7 @@ def compiled(function: _F) -> _F:
         made = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # neither the source's folder nor the user's cache can be written
         made = numba.njit(nogil=True)(function)
-    return cast(_F, made)
+    return cast(_F, _without_insisting(made))
 
 
 def compiled_loop(function: _F) -> _F:
@@ -42,7 +44,25 @@ def compiled_loop(function: _F) -> _F:
         made = bare(cache=True, nogil=True, _nrt=False)(function)
     except RuntimeError:  # as above
         made = bare(nogil=True, _nrt=False)(function)
-    return cast(_F, made)
+    return cast(_F, _without_insisting(made))
+
+
+def _without_insisting(made: Any) -> Any:  # noqa: ANN401 - a dispatcher of numba
+    """Let a function be called whose machine code cannot be kept; numba itself would raise.
+
+    Returns:
+        The function.
+    """
+    cache: Any = getattr(made, "_cache", None)
+    keep = getattr(cache, "save_overload", None)
+    if keep is not None:
+
+        def keep_if_there_is_room(*compiled_code: object) -> None:
+            with contextlib.suppress(OSError):
+                keep(*compiled_code)
+
+        cache.save_overload = keep_if_there_is_room
+    return made
 
 
 def inlined(function: _F) -> _F:

@@ -77,7 +77,7 @@ def train_ranker(
     # LightGBM wants whole-number labels, from 0 up; their gains are the grades themselves.
     levels = np.unique(np.concatenate([[0], train.grades]))
     boosters = _grow(fitting, levels, config, seed=seed, progress=progress, checking=checking)
-    size, best = _best_size(boosters, checking, boosters[0].current_iteration())
+    size, best = _best_size(boosters, checking)
     return Ranker(_sum_of(boosters, size), train.feature_names, best)
 
 
@@ -110,6 +110,33 @@ def _grow(
     return boosters
 
 
+class _Curve:
+    """How well the sum of some boosters ranks rows, by their size.
+
+    Args:
+        checking: The rows.
+    """
+
+    def __init__(self, checking: RankingRows) -> None:
+        self._checking = checking
+        self._scores = checking.corrected(np.zeros(len(checking)))
+        self._size = 0
+
+    def at(self, boosters: list[lgb.Booster], size: int) -> float:
+        """Add the trees of each booster up to a size, which is never smaller than the one before.
+
+        Returns:
+            nDCG@10.
+        """
+        rows, n_more = self._checking, size - self._size
+        for booster in boosters:
+            more = booster.predict(rows.matrix, start_iteration=self._size, num_iteration=n_more)
+            self._scores += np.asarray(more)
+        self._size = size
+        found = measure(self._scores, rows.grades, rows.group_sizes).means()
+        return found[f"ndcg@{EARLY_STOPPING_K}"]
+
+
 class _Patience:
     """Stops a booster that has gained nothing for a while; a callback of LightGBM.
 
@@ -121,10 +148,8 @@ class _Patience:
     """
 
     def __init__(self, checking: RankingRows) -> None:
-        self._checking = checking
-        self._scores = checking.corrected(np.zeros(len(checking)))
-        self._n_counted = self._best_size = 0
-        self._best = -1.0
+        self._curve = _Curve(checking)
+        self._best_size, self._best = 0, -1.0
 
     def __call__(self, state: Any) -> None:  # noqa: ANN401 - LightGBM gives its state no public type
         """Look at a booster.
@@ -135,39 +160,25 @@ class _Patience:
         n_trees = state.iteration + 1
         if n_trees % _CHECKED_EVERY:
             return
-        matrix, n_more = self._checking.matrix, n_trees - self._n_counted
-        more = state.model.predict(matrix, start_iteration=self._n_counted, num_iteration=n_more)
-        self._scores += np.asarray(more)
-        self._n_counted = n_trees
-        found = measure(self._scores, self._checking.grades, self._checking.group_sizes)
-        ndcg = found.means()[f"ndcg@{EARLY_STOPPING_K}"]
+        ndcg = self._curve.at([state.model], n_trees)
         if ndcg > self._best:
             self._best, self._best_size = ndcg, n_trees
         if n_trees >= max(_FEWEST_TREES, self._best_size + _PATIENCE):
             raise lgb.callback.EarlyStopException(n_trees - 1, [])
 
 
-def _best_size(
-    boosters: list[lgb.Booster], checking: RankingRows, n_trees: int
-) -> tuple[int, float | None]:
+def _best_size(boosters: list[lgb.Booster], checking: RankingRows) -> tuple[int, float | None]:
     """Find how many trees of each booster rank the validation rows best.
 
     Returns:
         Trees per booster, and nDCG@10 of the sum; all trees and None without validation rows.
     """
+    n_trees = boosters[0].current_iteration()
     if not len(checking):
         return n_trees, None
-    step = max(1, n_trees // _CURVE_POINTS)
-    scores = checking.corrected(np.zeros(len(checking)))
-    best = (n_trees, -1.0)
-    for start in range(0, n_trees, step):
-        n_more = min(step, n_trees - start)
-        for booster in boosters:
-            more = booster.predict(checking.matrix, start_iteration=start, num_iteration=n_more)
-            scores += np.asarray(more)
-        found = measure(scores, checking.grades, checking.group_sizes).means()
-        best = max(best, (start + n_more, found[f"ndcg@{EARLY_STOPPING_K}"]), key=lambda b: b[1])
-    return best
+    step, curve = max(1, n_trees // _CURVE_POINTS), _Curve(checking)
+    sizes = (min(start + step, n_trees) for start in range(0, n_trees, step))
+    return max(((size, curve.at(boosters, size)) for size in sizes), key=lambda point: point[1])
 
 
 def _sum_of(boosters: list[lgb.Booster], size: int) -> str:

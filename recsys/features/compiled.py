@@ -22,11 +22,7 @@ def compiled(function: _F) -> _F:
     Returns:
         The function, compiled once per combination of argument types.
     """
-    try:
-        made = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the source's folder nor the user's cache can be written
-        made = numba.njit(nogil=True)(function)
-    return cast(_F, _without_insisting(made))
+    return cast(_F, _made(function))
 
 
 def compiled_loop(function: _F) -> _F:
@@ -38,28 +34,28 @@ def compiled_loop(function: _F) -> _F:
     Returns:
         The function; compiling it fails when it makes an array after all.
     """
-    # The option has no public name, so the types of njit do not know it.
-    bare: Any = numba.njit
-    try:
-        made = bare(cache=True, nogil=True, _nrt=False)(function)
-    except RuntimeError:  # as above
-        made = bare(nogil=True, _nrt=False)(function)
-    return cast(_F, _without_insisting(made))
+    return cast(_F, _made(function, _nrt=False))
 
 
-def _without_insisting(made: Any) -> Any:  # noqa: ANN401 - a dispatcher of numba
-    """Let a function be called whose machine code cannot be kept; numba itself would raise.
+def _made(function: Callable[..., Any], **options: bool) -> object:
+    """Compile a function when it is called, and keep its machine code where that can be.
 
     Returns:
         The function.
     """
+    # `_nrt` has no public name, so the types of njit do not know it.
+    compile_with: Any = numba.njit
+    try:
+        made = compile_with(cache=True, nogil=True, **options)(function)
+    except RuntimeError:  # neither the source's folder nor the user's cache can be written
+        made = compile_with(nogil=True, **options)(function)
     cache: Any = getattr(made, "_cache", None)
     keep = getattr(cache, "save_overload", None)
     if keep is not None:
 
-        def keep_if_there_is_room(*compiled_code: object) -> None:
-            with contextlib.suppress(OSError):
-                keep(*compiled_code)
+        def keep_if_there_is_room(*machine_code: object) -> None:
+            with contextlib.suppress(OSError):  # of which numba would let the call die
+                keep(*machine_code)
 
         cache.save_overload = keep_if_there_is_room
     return made

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from recsys.features.compiled import compiled
 
 _K1: Final = 1.2
 _B: Final = 0.75
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def match_rows(
     table: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]],
     rows: NDArray[np.int32],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from recsys.features.compiled import compiled
 
-@njit(cache=True, nogil=True)
+
+@compiled
 def list_pairs(
     chosen: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -38,7 +39,7 @@ def list_pairs(
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def score_requests(
     table: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]],
     candidates: NDArray[np.int32],
@@ -61,7 +62,7 @@ def score_requests(
         _clear_rows(table, histories[request], dense)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_rows(
     table: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]],
     history: NDArray[np.int32],
@@ -82,7 +83,7 @@ def _add_rows(
     return n_known
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _clear_rows(
     table: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]],
     history: NDArray[np.int32],

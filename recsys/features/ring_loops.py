@@ -56,21 +56,6 @@ class Entries(NamedTuple):
     visible: NDArray[np.int64]
 
 
-def no_items(n_requests: int, n: int) -> LastItems:
-    """Make room for last items.
-
-    Returns:
-        Padding only.
-    """
-    shape = (n_requests, n)
-    return LastItems(
-        np.full(shape, _NOTHING, dtype=np.int32),
-        np.full(shape, _NOTHING, dtype=np.int16),
-        np.zeros(shape, dtype=np.int64),
-        np.full(shape, np.nan, dtype=np.float32),
-    )
-
-
 def room_for_items(n_requests: int, n: int) -> LastItems:
     """Make room for last items that are all written, padding too.
 
@@ -84,6 +69,20 @@ def room_for_items(n_requests: int, n: int) -> LastItems:
         np.empty(shape, dtype=np.int64),
         np.empty(shape, dtype=np.float32),
     )
+
+
+def no_items(n_requests: int, n: int) -> LastItems:
+    """Make room for last items of which only some are written.
+
+    Returns:
+        Padding only.
+    """
+    out = room_for_items(n_requests, n)
+    out.items.fill(_NOTHING)
+    out.types.fill(_NOTHING)
+    out.occurred.fill(0)
+    out.values.fill(np.nan)
+    return out
 
 
 @compiled

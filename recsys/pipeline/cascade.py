@@ -42,6 +42,8 @@ PLUGIN_BUDGET_S = 0.05
 _USABLE = 0.8
 #: How warnings begin that say that an answer is less than the whole.
 INCOMPLETE = "answered without"
+#: Why a part is not begun, for metrics, and in words for the caller.
+_REASONS = {"deadline": "too little time", "overload": "too many callers"}
 _OURS = ("recsys.", "recsys_plugins.")
 
 _log = structlog.get_logger()
@@ -125,13 +127,13 @@ class Cascade:
         parts, ranker, scores = self._whole, self._contents.ranker, None
         if haste.others_wait and self._whole.has_models:
             # Their paces stay: there was time for them.
-            warnings.append(crowded(observer))
+            warnings.append(left_out("feature models", "overload", observer))
         elif self._has_time(answer_by, n, ("models", "features", "ranker")):
             scores = self._scores(slates, warnings, observer)
         else:
             for name in ("models", "ranker"):
                 self._paces[name].left_out()
-            warnings.append(late("feature models", observer))
+            warnings.append(left_out("feature models", "deadline", observer))
         since = observer.stage("models", since)
         if scores is None:
             parts, ranker, scores = self._plain, self._contents.fallback, {}
@@ -173,7 +175,7 @@ class Cascade:
             pace.left_out()
         scores = self._live.popularity(slates.items)
         matrix = np.empty((len(scores), 0), dtype=np.float32)
-        return Table(matrix, None, scores, [late("the ranker", observer)])
+        return Table(matrix, None, scores, [left_out("the ranker", "deadline", observer)])
 
     def _scores(
         self, slates: Slates, warnings: list[str], observer: RequestObserver
@@ -218,24 +220,14 @@ class Cascade:
         return matrix, failures
 
 
-def late(what: str, observer: RequestObserver) -> str:
-    """Tell the observer of a part that there was no time for.
+def left_out(what: str, reason: str, observer: RequestObserver) -> str:
+    """Tell the observer of a part that was not begun.
 
     Returns:
         What the caller hears.
     """
-    observer.degraded("deadline")
-    return f"{INCOMPLETE} {what}: too little time"
-
-
-def crowded(observer: RequestObserver) -> str:
-    """Tell the observer that feature models were left out for the sake of other callers.
-
-    Returns:
-        What the caller hears.
-    """
-    observer.degraded("overload")
-    return f"{INCOMPLETE} feature models: too many callers"
+    observer.degraded(reason)
+    return f"{INCOMPLETE} {what}: {_REASONS[reason]}"
 
 
 def failed(error: PluginError, lost: str, observer: RequestObserver) -> str:

@@ -40,6 +40,7 @@ def recsys_filters(profile: LogProfile, settings: dict[str, Any]) -> list[Filter
         return []
     name = chosen.attribute
     if not name:
+        # The same as that of `recency`: one state for both, where both are there.
         age = since_first("item_age_s", (IMPRESSION, "*"), by="item")
         keep = _within(pl.col("item_age_s"), chosen.days)
         return [Filter(name="shelf_life", keep=keep, aggregates=(age,))]

@@ -24,8 +24,8 @@ def recommended(engine, at):
     return set(engine.recommend(RecommendQuery("stranger", at, top_k=200)).item_ids)
 
 
-def clicked(engine, item_id, at):
-    item = ItemEvent(f"i-{item_id}", at, item_id, {"title": "oven garlic", "tags": ["oven"]})
+def clicked(engine, item_id, at, **attributes):
+    item = ItemEvent(f"i-{item_id}", at, item_id, attributes)
     click = InteractionEvent(f"c-{item_id}", at, "somebody", item_id, "click")
     engine.apply([VisibleEvent(item, at), VisibleEvent(click, at)])
 
@@ -50,11 +50,8 @@ def test_the_age_may_be_told_by_an_attribute(plain_workspace) -> None:
     numbers = [n for n, found in plain._scorer.plan.profile.items.items() if found.kind == "number"]
     engine = engine_with(plain_workspace, days=1, attribute=numbers[0])
     at = engine.last_event_us + 1
-    said = {"old": at / 1e6 - 2 * 86_400, "new": at / 1e6 - 3_600}
-    for item_id, since in said.items():
-        item = ItemEvent(f"i-{item_id}", at, item_id, {numbers[0]: since})
-        click = InteractionEvent(f"c-{item_id}", at, "somebody", item_id, "click")
-        engine.apply([VisibleEvent(item, at), VisibleEvent(click, at)])
+    clicked(engine, "old", at, **{numbers[0]: at / 1e6 - 2 * 86_400})
+    clicked(engine, "new", at, **{numbers[0]: at / 1e6 - 3_600})
     found = recommended(engine, at + 1)
     assert "new" in found
     assert "old" not in found

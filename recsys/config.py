@@ -19,6 +19,9 @@ from recsys.errors import ConfigError
 
 CONFIG_NAME = "recsys.toml"
 
+#: Candidates to learn from, from which on three boosters at twice the rate rank as well as five.
+_LARGE_LOG = 500_000
+
 S = TypeVar("S", bound="Section")
 
 
@@ -211,21 +214,26 @@ class InterestConfig(Section):
 
 
 class RankerConfig(Section):
-    """The LightGBM ranker: a sum of boosters that differ in their seed."""
+    """The LightGBM ranker: the mean of boosters that differ in their seed."""
 
-    bags: int = Field(default=5, ge=1, description="boosters")
+    bags: int = Field(default=0, ge=0, description="boosters; 0: five, for a large log three")
     trees: int = Field(
         default=400,
         ge=1,
         description="of each booster, at most; beyond 200 as many as the validation slice asks for",
     )
     leaves: int = Field(default=15, ge=2)
-    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    learning_rate: float = Field(
+        default=0.0, ge=0, le=1, description="of the boosters; 0: 0.05, for a large log 0.1"
+    )
     min_rows_per_leaf: int = Field(
         default=200, ge=1, description="of a small log at most a five-hundredth of its rows"
     )
     feature_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.5, gt=0, le=1)
+    rows_per_tree: int = Field(
+        default=200_000, ge=1, description="rows that are drawn for a tree at most"
+    )
     as_if_new: float = Field(
         default=0.1,
         ge=0,
@@ -236,6 +244,19 @@ class RankerConfig(Section):
     threads: int = Field(
         default=0, ge=0, description="while training; 0: those of the machine, as far as they pay"
     )
+
+    def for_rows(self, n_rows: int) -> RankerConfig:
+        """Choose what is left open.
+
+        Args:
+            n_rows: Candidates that are learned from; half a million are a large log.
+
+        Returns:
+            Settings without zeros for `bags` and `learning_rate`.
+        """
+        bags, rate = (5, 0.05) if n_rows < _LARGE_LOG else (3, 0.1)
+        chosen = {"bags": self.bags or bags, "learning_rate": self.learning_rate or rate}
+        return self.model_copy(update=chosen)
 
 
 class EvaluationConfig(Section):

@@ -1,9 +1,10 @@
 """Training of the ranker: bagged LambdaMART, sized on a later slice of time.
 
-Several boosters that differ in their seed are summed into one model. nDCG at ten of a thousand
+Several boosters that differ in their seed become one model, their mean. nDCG at ten of a thousand
 lists is a noisy judge: single boosters that differ in nothing but the seed ended up to 0.003 apart
 on RankLens, and early stopping took the first lucky peak of one curve for its top. The curve of the
-sum is smooth, and so is the choice of its size.
+mean is smooth, and so is the choice of its size. It is the mean, not the sum, because each of them
+learns scores on a scale on which drawn candidates are corrected (`RankingRows.corrected`).
 
 Source: lambdamart
 """
@@ -50,9 +51,9 @@ def train_ranker(
 
     Args:
         train: Rows to learn from.
-        validation: Later rows; every booster is cut where nDCG@10 of the sum is highest on them.
+        validation: Later rows; every booster is cut where nDCG@10 of the mean is highest on them.
             Without an impression that teaches an order: `config.trees`.
-        config: Size and speed of the model.
+        config: Size and speed of the model; what is left open is chosen by the rows of `train`.
         seed: Of every random choice.
         progress: Called with (label, trees grown, trees at most).
 
@@ -62,6 +63,7 @@ def train_ranker(
     Raises:
         TrainingError: Rows are malformed, columns differ, or no impression teaches an order.
     """
+    config = config.for_rows(len(train))
     check_rows("training rows", train)
     check_rows("validation rows", validation)
     if train.feature_names != validation.feature_names:
@@ -78,7 +80,7 @@ def train_ranker(
     levels = np.unique(np.concatenate([[0], train.grades]))
     boosters = _grow(fitting, levels, config, seed=seed, progress=progress, checking=checking)
     size, best = _best_size(boosters, checking)
-    return Ranker(_sum_of(boosters, size), train.feature_names, best)
+    return Ranker(_mean_of(boosters, size), train.feature_names, best)
 
 
 def _grow(
@@ -111,7 +113,7 @@ def _grow(
 
 
 class _Curve:
-    """How well the sum of some boosters ranks rows, by their size.
+    """How well the mean of some boosters ranks rows, by their size.
 
     Args:
         checking: The rows.
@@ -131,7 +133,7 @@ class _Curve:
         rows, n_more = self._checking, size - self._size
         for booster in boosters:
             more = booster.predict(rows.matrix, start_iteration=self._size, num_iteration=n_more)
-            self._scores += np.asarray(more)
+            self._scores += np.asarray(more) / len(boosters)
         self._size = size
         found = measure(self._scores, rows.grades, rows.group_sizes).means()
         return found[f"ndcg@{EARLY_STOPPING_K}"]
@@ -141,7 +143,7 @@ class _Patience:
     """Stops a booster that has gained nothing for a while; a callback of LightGBM.
 
     One booster's curve is noisy, so nothing stops before it has some size, and what is found is no
-    more than how many trees are worth growing: the sum of all boosters is cut where it is best.
+    more than how many trees are worth growing: the mean of all is cut where it is best.
 
     Args:
         checking: Rows that tell.
@@ -171,7 +173,7 @@ def _best_size(boosters: list[lgb.Booster], checking: RankingRows) -> tuple[int,
     """Find how many trees of each booster rank the validation rows best.
 
     Returns:
-        Trees per booster, and nDCG@10 of the sum; all trees and None without validation rows.
+        Trees per booster, and nDCG@10 of the mean; all trees and None without validation rows.
     """
     n_trees = boosters[0].current_iteration()
     if not len(checking):
@@ -181,8 +183,8 @@ def _best_size(boosters: list[lgb.Booster], checking: RankingRows) -> tuple[int,
     return max(((size, curve.at(boosters, size)) for size in sizes), key=lambda point: point[1])
 
 
-def _sum_of(boosters: list[lgb.Booster], size: int) -> str:
-    """Put the first trees of all boosters into one model; its score is the sum of theirs.
+def _mean_of(boosters: list[lgb.Booster], size: int) -> str:
+    """Put the first trees of all boosters into one model; its score is the mean of theirs.
 
     Returns:
         The model as LightGBM text.
@@ -198,6 +200,10 @@ def _sum_of(boosters: list[lgb.Booster], size: int) -> str:
     numbered = "".join(f"Tree={number}\n{tree}" for number, tree in enumerate(trees))
     tail = texts[0].partition("end of trees")[2]
     merged = lgb.Booster(model_str=f"{head}{numbered}end of trees{tail}")
+    for number, n_leaves in enumerate(re.findall(r"^num_leaves=(\d+)$", numbered, re.MULTILINE)):
+        for leaf in range(int(n_leaves)):
+            share = merged.get_leaf_output(number, leaf) / len(boosters)
+            merged.set_leaf_output(number, leaf, share)
     return str(merged.model_to_string())
 
 
@@ -214,14 +220,15 @@ def _dataset(rows: RankingRows, levels: np.ndarray[Any, Any]) -> lgb.Dataset:
 
 
 def _parameters(config: RankerConfig, n_rows: int) -> dict[str, Any]:
+    row_share = min(config.row_share, config.rows_per_tree / max(1, n_rows))
     return {
         "objective": "lambdarank",
         "num_leaves": config.leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": min(config.min_rows_per_leaf, max(_FEWEST_ROWS, n_rows // _LEAF_SHARE)),
         "feature_fraction": config.feature_share,
-        "bagging_fraction": config.row_share,
-        "bagging_freq": 1 if config.row_share < 1 else 0,
+        "bagging_fraction": row_share,
+        "bagging_freq": 1 if row_share < 1 else 0,
         # An impression is drawn as a whole: half a list would teach another order.
         "bagging_by_query": True,
         "deterministic": True,

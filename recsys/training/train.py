@@ -276,10 +276,11 @@ def fit_ranker(
         The ranker, and nDCG@10 on the validation slice before it was learned from.
     """
     older, newer = rows.split(split.train_end)
-    stopped = train_ranker(older, newer, config.ranker, config.seed, progress=progress)
+    chosen = config.ranker.for_rows(len(rows))
+    stopped = train_ranker(older, newer, chosen, config.seed, progress=progress)
     scores = newer.corrected(stopped.score(newer.matrix))
     found = measure(scores, newer.grades, newer.group_sizes).means()
-    as_many = config.ranker.model_copy(update={"trees": stopped.n_trees // config.ranker.bags})
+    as_many = chosen.model_copy(update={"trees": stopped.n_trees // chosen.bags})
     nothing = rows.split(0)[0]
     again = _called(progress, "ranker on both slices")
     fitted = train_ranker(rows, nothing, as_many, config.seed, progress=again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 
@@ -72,6 +73,18 @@ def test_what_was_drawn_by_popularity_is_learnt_as_popular():
     assert ranks[0] > ranks[1] + 0.2
 
 
+def test_more_boosters_leave_scores_on_the_scale_of_one():
+    # Scores are compared with log q, so their size is no more arbitrary than their order.
+    rows = replace(make_rows(1), log_q=np.zeros(len(make_rows(1)), np.float32))
+    test = make_rows(6).matrix
+    nothing = rows.split(0)[0]
+    spreads = [
+        train_ranker(rows, nothing, CONFIG.model_copy(update={"bags": n}), 17).score(test).std()
+        for n in (1, 4)
+    ]
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.2)
+
+
 def test_higher_grades_come_first():
     rows = make_rows(4)
     ranker = train_ranker(rows, make_rows(5, 60), CONFIG, 1)
@@ -101,6 +114,24 @@ def test_any_number_of_threads_gives_the_same_model():
     )
     assert np.array_equal(alone.score(test), some.score(test))
     assert np.array_equal(alone.score(test), chosen.score(test))
+
+
+def test_a_large_log_gets_fewer_boosters_unless_told_otherwise():
+    small, large = RankerConfig().for_rows(499_999), RankerConfig().for_rows(500_000)
+    assert (small.bags, small.learning_rate) == (5, 0.05)
+    assert (large.bags, large.learning_rate) == (3, 0.1)
+    told = RankerConfig(bags=4, learning_rate=0.2).for_rows(500_000)
+    assert (told.bags, told.learning_rate) == (4, 0.2)
+
+
+def test_a_tree_learns_from_no_more_rows_than_it_may(tmp_path):
+    few = CONFIG.model_copy(update={"rows_per_tree": 200, "bags": 1})
+    rows, nothing = make_rows(1), make_rows(2, 60).split(0)[0]
+    train_ranker(rows, nothing, few, 17).save(tmp_path / "ranker.txt")
+    text = (tmp_path / "ranker.txt").read_text()
+    counts = [int(n) for n in re.findall(r"^internal_count=(\d+)", text, re.MULTILINE)]
+    assert counts
+    assert max(counts) < 400 < CONFIG.row_share * len(rows)  # of lists drawn as a whole
 
 
 def test_boosters_grow_no_further_than_they_gain():

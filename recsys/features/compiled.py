@@ -37,7 +37,16 @@ def compiled_loop(function: _F) -> _F:
     return cast(_F, _made(function, _nrt=False))
 
 
-def _made(function: Callable[..., Any], **options: bool) -> object:
+def compiled_sums(function: _F) -> _F:
+    """Compile a loop that makes no array and may add up its sums in any order, side by side.
+
+    Returns:
+        The function; for arrays of one length the order is always the same.
+    """
+    return cast(_F, _made(function, _nrt=False, fastmath={"reassoc", "contract", "nsz", "nnan"}))
+
+
+def _made(function: Callable[..., Any], **options: bool | set[str]) -> object:
     """Compile a function when it is called, and keep its machine code where that can be.
 
     Returns:

@@ -111,5 +111,4 @@ def _restore(name: str, arrays: dict[str, NDArray[Any]]) -> Any:  # noqa: ANN401
 
 
 def _slots(name: str) -> Sequence[str]:
-    slots: Sequence[str] = _PARTS[name].__slots__  # type: ignore[attr-defined]
-    return slots
+    return tuple(_PARTS[name].__annotations__)

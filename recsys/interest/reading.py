@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,8 @@ LIKED: Final = "text_interest_liked"
 SHOWN: Final = "text_interest_shown"
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """Items of the past; one row per request.
+class Past(NamedTuple):
+    """Items of the past; one row per request; a tuple, as compiled loops want it.
 
     Args:
         rows: int32 (n_requests, n): version rows; -1: padding, an item without text, or not of this
@@ -50,7 +48,7 @@ def read_past(liked: Histories, shown: Histories, versions: VersionTable) -> tup
     split_past(
         (versions.texts, versions.items),
         (liked.versions, liked.types, liked.ages_s), (shown.versions, shown.types, shown.ages_s),
-        (*_columns(found), *_columns(passed_over)),
+        (*found, *passed_over),
     )  # fmt: skip
     return found, passed_over
 
@@ -78,10 +76,6 @@ def look_up(table: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int
         return np.full(rows.shape, -1, dtype=np.int32)
     known = (rows >= 0) & (rows < len(table))
     return np.where(known, table[np.where(known, rows, 0)], np.int32(-1))
-
-
-def _columns(past: Past) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    return past.rows, past.types, past.ages
 
 
 def _empty(shape: tuple[int, ...]) -> Past:

@@ -1,7 +1,6 @@
-"""Scores of candidates from stored vectors, in numpy: no transformer in the path of a request.
+"""Scores of candidates from stored vectors: no transformer in the path of a request.
 
-The same sums as `towers` and `taste`, one request at a time; a request with 500 candidates costs a
-few products of thin matrices and one small linear system.
+The same sums as `towers` and `taste`, one request at a time, in compiled loops.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from recsys.features.models import ScoringBatch
 from recsys.interest.parts import Known
-from recsys.interest.reading import LIKED, SHOWN, Past, read_past, speaking
-from recsys.interest.stored_vectors import Head, Vector
+from recsys.interest.reading import LIKED, SHOWN, read_past, speaking
+from recsys.interest.scratch import Stored, Work, make_scratch
+from recsys.interest.stored_vectors import Head
 
 #: In the order of the score matrix.
 COLUMNS: Final = (
@@ -24,7 +24,8 @@ COLUMNS: Final = (
     "text_liked_mean",
     "text_liked_best",
 )
-_INTEREST, _TASTE, _APPEAL, _MEAN, _BEST = range(len(COLUMNS))
+_NOTHING: Final = np.zeros(0, dtype=np.float32)
+_NO_HEAD: Final = Head._make([*[_NOTHING] * 4, np.zeros((0, 0), dtype=np.float32), *[_NOTHING] * 5])
 
 
 def score_batch(batch: ScoringBatch, known: Known, head: Head | None) -> NDArray[np.float32]:
@@ -41,81 +42,15 @@ def score_batch(batch: ScoringBatch, known: Known, head: Head | None) -> NDArray
     scores = np.full((len(batch.versions), len(COLUMNS)), np.nan, dtype=np.float32)
     if not len(known.texts):
         return scores
-    versions = known.versions
-    liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
-    candidates = speaking(batch.versions, versions)
-    for request in range(len(batch)):
-        low, high = int(batch.offsets[request]), int(batch.offsets[request + 1])
-        pasts = (_part(liked, request), _part(passed_over, request))
-        _score_request(scores[low:high], candidates[low:high], pasts, (known, head))
-    scores[candidates < 0] = np.nan
+    # Plugins are loaded by commands that score nothing; those do without the compiler.
+    from recsys.interest.scoring_loops import score_requests
+
+    versions, texts = known.versions, known.texts
+    pasts = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
+    stored = Stored(
+        versions.texts, texts.plain, texts.points, texts.values, texts.appeal,
+        known.traits, known.rates,
+    )  # fmt: skip
+    work = Work(pasts, stored, _NO_HEAD if head is None else head, make_scratch(pasts, stored))
+    score_requests((speaking(batch.versions, versions), batch.offsets), work, scores)
     return scores
-
-
-def _part(past: Past, request: int) -> Past:
-    known = past.rows[request] >= 0
-    return Past(past.rows[request][known], past.types[request][known], past.ages[request][known])
-
-
-def _score_request(
-    scores: NDArray[np.float32],
-    candidates: NDArray[np.int32],
-    pasts: tuple[Past, Past],
-    model: tuple[Known, Head | None],
-) -> None:
-    known, head = model
-    texts, text_rows = known.texts, known.versions.texts
-    liked, passed_over = pasts
-    seen = text_rows[candidates]
-    if len(liked.rows):
-        similarity = texts.plain[seen] @ texts.plain[text_rows[liked.rows]].T
-        np.mean(similarity, axis=1, out=scores[:, _MEAN])
-        np.max(similarity, axis=1, out=scores[:, _BEST])
-    if head is None:
-        return
-    scores[:, _APPEAL] = texts.appeal[seen]
-    if len(liked.rows) or len(passed_over.rows):
-        points = texts.points[seen]
-        scores[:, _TASTE] = _taste(candidates, known, head, pasts)
-        scores[:, _INTEREST] = scores[:, _TASTE]
-        for side, past in enumerate(pasts):
-            if len(past.rows):
-                scores[:, _INTEREST] += _side(points, known, head, (side, past))
-
-
-def _side(points: Vector, known: Known, head: Head, what: tuple[int, Past]) -> Vector:
-    side, past = what
-    rows = known.versions.texts[past.rows]
-    log_weight = known.texts.values[rows, side] + head.age_bias[side][past.ages]
-    if side == 0:
-        log_weight = log_weight + head.type_bias[past.types]
-    similarity = points @ known.texts.points[rows].T
-    mean = similarity @ (np.exp(log_weight) / (len(rows) + head.shrinkage[side]))
-    # Nothing is nearer than a similarity of one, so no power is too large.
-    temperature = head.temperature[side]
-    attention = similarity * temperature
-    attention += log_weight - temperature
-    np.exp(attention, out=attention)
-    attended = np.einsum("ij,ij->i", attention, similarity) / attention.sum(axis=1)
-    scores: Vector = head.mix[2 * side] * mean + head.mix[2 * side + 1] * attended
-    return scores
-
-
-def _taste(
-    candidates: NDArray[np.int32], known: Known, head: Head, pasts: tuple[Past, Past]
-) -> Vector:
-    liked, passed_over = pasts
-    n_liked = len(liked.rows)
-    rows = np.concatenate([liked.rows, passed_over.rows])
-    past = np.empty((len(rows), known.traits.shape[1] + 1), dtype=np.float32)
-    past[:, :-1], past[:, -1] = known.traits[rows], head.constant[0]
-    weights = np.full(len(rows), head.taste_weights[1])
-    weights[:n_liked] = head.taste_weights[0]
-    surprise = -1.0 / (1.0 + np.exp(-(head.expected[0] * known.rates[rows] + head.expected[1])))
-    surprise[:n_liked] += 1.0
-    heavy = past.T * weights
-    system = heavy @ past
-    system.flat[:: len(system) + 1] += head.ridge
-    taste = np.linalg.solve(system, heavy @ surprise)
-    found: Vector = known.traits[candidates] @ (head.scale * taste[:-1])
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The scalars of a fitted `InterestNet`.
+class Head(NamedTuple):
+    """The scalars of a fitted `InterestNet`; a tuple, as compiled loops want it.
 
     Args:
         mix: (4,): weight of liked mean, liked attended, passed-over mean, passed-over attended.

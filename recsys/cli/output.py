@@ -83,6 +83,8 @@ class ProgressBars:
         if task is None:
             self._finish_others()
             task = self._tasks[label] = self._progress.add_task(label, total=total)
+        elif done < self._progress.tasks[task].completed:
+            self._progress.reset(task)  # the same again, as windows of a training are
         self._progress.update(task, completed=done, total=total)
 
     def _finish_others(self) -> None:
@@ -105,12 +107,16 @@ class ProgressLines:
         self._said_at = clock()
         self._label = ""
         self._began_at, self._done_before = self._said_at, 0
+        self._done = 0
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Say how far something is."""
         now = self._clock()
-        if label != self._label:
+        if (
+            label != self._label or done < self._done
+        ):  # the same again, as windows of a training are
             self._label, self._began_at, self._done_before = label, now, done
+        self._done = done
         if now - self._said_at < self._every_s:
             return
         self._said_at = now

@@ -30,7 +30,7 @@ class Examples:
         click_rates: float32 (n, width): log odds that the candidate is acted on when shown, from
             earlier examples only.
         liked: What the user acted on before.
-        passed_over: What the user was shown before and did nothing with.
+        passed_over: What the user was shown before and did nothing with; (n, 0) where nobody was.
         rates: float32 (n_items + 1,): log odds that an item is acted on when shown, from all
             examples; the last one is that of all items together.
     """
@@ -67,6 +67,9 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
     present = places >= 0
     grades = np.where(present, _padded(view.grades, places), 0.0)
     liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
+    if not (passed_over.rows >= 0).any():  # a log without impressions
+        nothing = passed_over.rows[:, :0], passed_over.types[:, :0], passed_over.ages[:, :0]
+        passed_over = Past(*nothing)
     return Examples(
         candidates=np.where(present, _padded(speaking(batch.versions, versions), places), -1),
         present=present,

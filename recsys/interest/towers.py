@@ -158,6 +158,8 @@ class InterestNet(nn.Module):
         near = nn.functional.embedding(candidates, placed.points)
         scores = torch.zeros_like(candidates, dtype=near.dtype)
         for side, past in enumerate(pasts):
+            if not past.rows.shape[1]:
+                continue
             mean, attended = self._side(near, placed, (side, past))
             scores = scores + self.mix[2 * side] * mean + self.mix[2 * side + 1] * attended
         liked, passed_over = ((past.rows, past.known.float()) for past in pasts)

@@ -71,3 +71,15 @@ def test_lists_of_different_lengths_are_padded(tmp_path):
     assert examples.candidates.tolist() == [[0, 1, 2], [3, -1, -1]]
     assert examples.present.tolist() == [[True, True, True], [True, True, False]]
     assert examples.liked.rows[0].max() == -1
+
+
+def test_a_log_in_which_nothing_was_passed_over_has_no_such_past(tmp_path):
+    items = topic_items(40)
+    view = topic_view(items, 60, tmp_path, range(40))
+    batch = batch_of([([0, 1], [2], [2]), ([3, 4], [2, 5], [])])
+    grades = np.array([1, 0, 0, 1], dtype=np.float32)
+    examples = build_examples(
+        dataclasses.replace(view, batch=batch, grades=grades), catalogue(items)
+    )
+    assert [part.shape for part in examples.passed_over] == [(2, 0)] * 3
+    assert examples.liked.rows.shape == (2, 10)

@@ -22,7 +22,7 @@ from interest_world import (
 
 from recsys.config import InterestConfig
 from recsys.errors import BundleError, EncoderError
-from recsys.features.models import ItemVectors
+from recsys.features.models import Histories, ItemVectors
 from recsys.interest.model import TextInterestModel
 from recsys.interest.parts import flat
 from recsys.interest.reading import LIKED, SHOWN, read_past
@@ -53,6 +53,16 @@ def first_is_right(model, requests, name):
 
 
 def test_items_never_seen_are_ranked_by_the_topic_that_the_user_likes(fitted, requests):
+    assert first_is_right(fitted, requests, "text_interest") > 0.9
+
+
+def test_a_log_without_impressions_teaches_from_what_was_liked_alone(
+    recipe, items, tmp_path, unfitted, requests
+):
+    view = topic_view(items, 200, tmp_path, range(40))
+    nothing = Histories(*(part[:, :0] for part in dataclasses.astuple(view.batch.histories[SHOWN])))
+    batch = dataclasses.replace(view.batch, histories={**view.batch.histories, SHOWN: nothing})
+    fitted = recipe.fit(dataclasses.replace(view, batch=batch), unfitted)
     assert first_is_right(fitted, requests, "text_interest") > 0.9
 
 

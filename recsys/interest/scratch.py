@@ -16,7 +16,7 @@ from recsys.interest.stored_vectors import Head, Vector
 
 #: Items of a past that go through a loop side by side.
 ITEMS: Final = 32
-#: Vectors that one is compared with side by side.
+#: Vectors that one is compared with side by side; `compare` is written out for four.
 AT_ONCE: Final = 4
 
 

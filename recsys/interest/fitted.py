@@ -35,7 +35,7 @@ class FittedInterest:
         """Score every candidate.
 
         Returns:
-            float32 (n_candidates, 7), columns as in `columns`; NaN where nothing can be said.
+            float32 (n_candidates, 5), columns as in `columns`; NaN where nothing can be said.
         """
         parts = self.parts
         return score_batch(batch, parts.known, parts.head)

@@ -24,6 +24,7 @@ from recsys.events.snapshot import LogSource
 from recsys.features.actions import encode_log
 from recsys.features.candidates import CandidateColumns, said_of
 from recsys.features.slates import Slates, one_slate
+from recsys.pipeline.age import warn_of_old_log
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
 from recsys.pipeline.explaining import explain
@@ -95,7 +96,9 @@ class Engine:
             Microseconds since the Unix epoch.
         """
         after_log = self.last_event_us + 1
-        return after_log if clock == "log" else max(time.time_ns() // 1000, after_log)
+        instant = after_log if clock == "log" else max(time.time_ns() // 1000, after_log)
+        warn_of_old_log(self.last_event_us, instant)
+        return instant
 
     def seen(self, events: Sequence[Event]) -> list[bool]:
         """Say which events, by kind and id, are in the state already.

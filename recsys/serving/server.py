@@ -23,6 +23,7 @@ from recsys.config import ServingConfig
 from recsys.errors import RecsysError
 from recsys.events.following import SpoolFollower
 from recsys.events.spool import SpoolWriter, spool_folder
+from recsys.pipeline.age import warn_of_old_log
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.feature_log import FeatureLog
 from recsys.serving.admission import Crowd
@@ -240,6 +241,7 @@ def start_server(
         observers = observers_of(config, port=port, is_shared=is_shared, trace=trace)
         opened.callback(Listeners(observers).close)
         clock, anchor = make_clock(config.clock, engine.last_event_us, anchor)
+        warn_of_old_log(engine.last_event_us, clock.now_us())
         parts = Parts(
             engine=engine,
             bundles=BundleStore(workspace.bundles),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from recsys.bundle.store import BundleStore
 from recsys.errors import BundleError, RequestError
@@ -190,3 +191,12 @@ def test_warming_up_adds_nothing_to_what_is_known(engine) -> None:
     known = engine.user_ids(), engine.item_ids(), engine.last_event_us
     assert engine.warm_up() == []
     assert (engine.user_ids(), engine.item_ids(), engine.last_event_us) == known
+
+
+def test_today_is_late_for_a_log_of_the_past_and_its_own_clock_is_not(engine) -> None:
+    with capture_logs() as logs:
+        engine.now("log")
+    assert not logs
+    with capture_logs() as logs:
+        engine.now("system")
+    assert [line["event"] for line in logs] == ["log_is_old"]

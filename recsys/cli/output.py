@@ -84,7 +84,7 @@ class ProgressBars:
             self._finish_others()
             task = self._tasks[label] = self._progress.add_task(label, total=total)
         elif done < self._progress.tasks[task].completed:
-            self._progress.reset(task)  # the same again, as windows of a training are
+            self._progress.reset(task)  # it begins again, as windows of a training do
         self._progress.update(task, completed=done, total=total)
 
     def _finish_others(self) -> None:
@@ -112,9 +112,8 @@ class ProgressLines:
     def __call__(self, label: str, done: int, total: int) -> None:
         """Say how far something is."""
         now = self._clock()
-        if (
-            label != self._label or done < self._done
-        ):  # the same again, as windows of a training are
+        # A label may begin again, as windows of a training do.
+        if label != self._label or done < self._done:
             self._label, self._began_at, self._done_before = label, now, done
         self._done = done
         if now - self._said_at < self._every_s:

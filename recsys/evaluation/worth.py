@@ -164,7 +164,9 @@ class _Pair:
         def report(_: str, done: int, total: int) -> None:
             self.progress(title, done, total)
 
-        ranker = train_ranker(older, newer, self.config.ranker, seed, progress=report)
+        # Settled by all rows, as in a training, which learns from both slices in the end.
+        chosen = self.config.ranker.for_rows(len(rows))
+        ranker = train_ranker(older, newer, chosen, seed, progress=report)
         return ranker, newer.corrected(ranker.score(newer.matrix))
 
 

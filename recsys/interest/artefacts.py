@@ -99,16 +99,16 @@ def _collect(parts: dict[str, Any]) -> dict[str, NDArray[Any]]:
     return {
         f"{name}.{key}": value
         for name, part in parts.items()
-        for key in _slots(name)
+        for key in _fields(name)
         if (value := getattr(part, key)) is not None
     }
 
 
 def _restore(name: str, arrays: dict[str, NDArray[Any]]) -> Any:  # noqa: ANN401 - one of _PARTS
     return _PARTS[name](**{
-        key: arrays[f"{name}.{key}"] for key in _slots(name) if f"{name}.{key}" in arrays
+        key: arrays[f"{name}.{key}"] for key in _fields(name) if f"{name}.{key}" in arrays
     })
 
 
-def _slots(name: str) -> Sequence[str]:
+def _fields(name: str) -> Sequence[str]:
     return tuple(_PARTS[name].__annotations__)

@@ -67,7 +67,8 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
     present = places >= 0
     grades = np.where(present, _padded(view.grades, places), 0.0)
     liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
-    if not (passed_over.rows >= 0).any():  # a log without impressions
+    if not (passed_over.rows >= 0).any():
+        # A log without impressions. Shorter pasts are not cut: dropout would be drawn otherwise.
         nothing = passed_over.rows[:, :0], passed_over.types[:, :0], passed_over.ages[:, :0]
         passed_over = Past(*nothing)
     return Examples(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.compiled import compiled_loop, compiled_sums, inlined
-from recsys.interest.scratch import AT_ONCE, ITEMS, Scratch, Work
+from recsys.interest.scratch import AT_ONCE, ITEMS, Scratch, Work, filled
 from recsys.interest.stored_vectors import Vector
 from recsys.interest.taste_loops import find_taste
 from recsys.interest.vector_loops import compare, exponentials, product
@@ -20,6 +20,7 @@ from recsys.interest.vector_loops import compare, exponentials, product
 #: Log weight of an item that counts for nothing.
 _NOTHING: Final = np.float32(-100.0)
 _ZERO: Final = np.float32(0.0)
+_filled = inlined(filled)
 
 
 @compiled_loop
@@ -162,8 +163,3 @@ def _attend(mix: Vector, base: int, end: int, scratch: Scratch) -> np.float32:
             interest += mix[2 * side + 1] * (attended / total)
         low, high = base, end
     return interest
-
-
-@inlined
-def _filled(n: int, step: int) -> int:
-    return (n + step - 1) // step * step

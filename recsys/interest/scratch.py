@@ -55,11 +55,11 @@ class Scratch(NamedTuple):
         shares: (n,): of the sum of similarities.
         bits: int32 (n,): of powers of two.
         powers: The same memory as numbers.
-        columns: (n_traits, n): traits of both kinds.
+        columns: (n_traits, n): traits of both kinds; rows are filled up to what `compare` takes.
         heavy: (n,): one of them, weighted.
         weights: (n,): of both kinds in the regression.
         surprise: (n,)
-        system: (n_traits, n_traits)
+        system: (n_traits, n_traits): its columns are filled up like the rows of `columns`.
         taste: (n_traits,)
     """
 
@@ -96,6 +96,15 @@ class Work(NamedTuple):
     scratch: Scratch
 
 
+def filled(n: int, step: int) -> int:
+    """Round up to whole steps.
+
+    Returns:
+        The next multiple of `step`.
+    """
+    return (n + step - 1) // step * step
+
+
 def make_scratch(pasts: tuple[Past, Past], stored: Stored) -> Scratch:
     """Make room for what is laid out of a request.
 
@@ -106,9 +115,9 @@ def make_scratch(pasts: tuple[Past, Past], stored: Stored) -> Scratch:
     Returns:
         Arrays without content.
     """
-    n = sum(-(-past.rows.shape[1] // ITEMS) * ITEMS for past in pasts)
+    n = sum(filled(past.rows.shape[1], ITEMS) for past in pasts)
     n_traits = stored.traits.shape[1] + 1
-    n_filled = -(-n_traits // AT_ONCE) * AT_ONCE
+    n_filled = filled(n_traits, AT_ONCE)
     bits = np.empty(n, np.int32)
     near, sharpness, offset, attention, shares, heavy, weights, surprise = np.empty(
         (8, n), np.float32

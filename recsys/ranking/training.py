@@ -220,7 +220,7 @@ def _dataset(rows: RankingRows, levels: np.ndarray[Any, Any]) -> lgb.Dataset:
 
 
 def _parameters(config: RankerConfig, n_rows: int) -> dict[str, Any]:
-    row_share = min(config.row_share, config.rows_per_tree / max(1, n_rows))
+    row_share = min(config.row_share, config.rows_per_tree / n_rows)
     return {
         "objective": "lambdarank",
         "num_leaves": config.leaves,

@@ -7,32 +7,27 @@ outside of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_profile, read_scorer
+from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_scorer
 from recsys.bundle.locks import exclusive
-from recsys.bundle.store import BundleStore, OpenBundle
-from recsys.errors import BundleError, CheckpointError
-from recsys.events.pieces import StoredLog
-from recsys.events.snapshot import LogSource
-from recsys.features.actions import encode_log
+from recsys.bundle.store import BundleStore
 from recsys.features.candidates import CandidateColumns, said_of
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.age import warn_of_old_log
 from recsys.pipeline.candidates import find_candidates
-from recsys.pipeline.cascade import INCOMPLETE, Cascade, Table, failed
+from recsys.pipeline.cascade import Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
-from recsys.pipeline.given import columns_of, given_of
-from recsys.pipeline.live import LiveState, live_state_of, restart_live_state
-from recsys.pipeline.noting import LogNotes
+from recsys.pipeline.given import columns_of
+from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import SILENT, RequestObserver
+from recsys.pipeline.opening import open_bundle, open_on_log
 from recsys.pipeline.requests import (
     Explanation,
     RankedList,
@@ -41,7 +36,7 @@ from recsys.pipeline.requests import (
     check_rank,
     check_recommend,
 )
-from recsys.plugins.registry import load_capabilities
+from recsys.pipeline.warming import answer_latest
 from recsys.ranking.trial import check_parses
 from recsys.schema import Event, VisibleEvent
 from recsys.workspace import Workspace
@@ -268,28 +263,12 @@ class Engine:
         recording, self._feature_log = self._feature_log, None
         try:
             # Twice: the first time tells how long compiling takes, not how long answers do.
-            list(self._try_latest())
+            list(answer_latest(self.rank, self._live, self.model_version))
             self._cascade.forget_first_times()
-            return list(dict.fromkeys(self._try_latest()))
+            answered = answer_latest(self.rank, self._live, self.model_version)
+            return list(dict.fromkeys(answered))
         finally:
             self._feature_log = recording
-
-    def _try_latest(self) -> Iterator[str]:
-        for past in self._live.requests.latest():
-            query = RankQuery(
-                past.user_id,
-                past.item_ids,
-                self.last_event_us,
-                context=past.context,
-                candidate_attributes=given_of(past.item_attributes),
-            )
-            try:
-                ranked = self.rank(query)
-            except Exception as error:
-                # Whatever it is, it would be the answer to somebody's request.
-                found = f"warm-up failed ({type(error).__name__}: {error})"
-                raise BundleError(Path(self.model_version), found, "answers") from error
-            yield from (warning for warning in ranked.warnings if warning.startswith(INCOMPLETE))
 
     def with_bundle(self, version: str, *, is_new_state: bool = False) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.
@@ -309,7 +288,7 @@ class Engine:
                 successor.record_features(self._feature_log)
                 return successor
         with self._live.journal() as arrived:
-            successor = make_engine(self._workspace, bundle, StoredLog(self._workspace.log_config))
+            successor = Engine(self._workspace, *open_on_log(self._workspace, bundle))
             self._live.hand_on_to(successor._live, arrived)
         successor.record_features(self._feature_log)
         return successor
@@ -404,47 +383,10 @@ def load_engine(
         RecsysError: The bundle, a plugin or the log cannot be used; the message says which and why.
     """
     bundle = BundleStore(workspace.bundles).open(version)
-    try:
-        engine = _restarted(workspace, bundle)
-    except CheckpointError as error:
-        reason = str(error) if workspace.state.exists() else "none was saved yet"
-        _log.info("state_made_from_log", reason=reason)
-        engine = make_engine(workspace, bundle, StoredLog(workspace.log_config))
+    engine = Engine(workspace, *open_bundle(workspace, bundle))
     if for_others and engine.is_far_ahead:
         try:
             engine.save_state()
         except OSError as error:
             _log.warning("state_not_saved", found=type(error).__name__)
     return engine
-
-
-def _restarted(workspace: Workspace, bundle: OpenBundle) -> Engine:
-    """Open a bundle on the state that a server left on disk, and the log's tail.
-
-    Returns:
-        The engine.
-
-    Raises:
-        CheckpointError: There is no such state, or it does not fit bundle and log.
-    """
-    profile = read_profile(bundle)
-    capabilities = load_capabilities(workspace.folder, workspace.config, profile)
-    aggregates = capabilities.plan.aggregates
-    live = restart_live_state(workspace.log_config, aggregates, workspace.state)
-    scorer = read_scorer(bundle, workspace, live.state.items, capabilities)
-    if not live.serves(scorer):
-        raise CheckpointError(workspace.state, "other event types", "those of the bundle")
-    return Engine(workspace, scorer, live)
-
-
-def make_engine(workspace: Workspace, bundle: OpenBundle, source: LogSource) -> Engine:
-    """Make an engine of a verified bundle and a log.
-
-    Returns:
-        The engine.
-    """
-    notes = LogNotes()
-    log = encode_log(source, tuple(read_profile(bundle).event_types), [notes])
-    scorer = read_scorer(bundle, workspace, log.items)
-    aggregates = scorer.capabilities.plan.aggregates
-    return Engine(workspace, scorer, live_state_of(log, notes, aggregates))

@@ -28,7 +28,7 @@ from recsys.features.online import OnlineState
 from recsys.features.vocabulary import Aggregate
 from recsys.pipeline.known import KnownEvents
 from recsys.pipeline.noting import LogNotes
-from recsys.pipeline.warming import RecentRequests, one_of_each
+from recsys.pipeline.recent_requests import RecentRequests, one_of_each
 from recsys.schema import Event, InteractionEvent, VisibleEvent
 
 _N_ERASED: Final = "n_erased"

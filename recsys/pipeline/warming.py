@@ -1,111 +1,45 @@
-"""Requests as they were lately made, to try a bundle on before anybody's answer depends on it."""
+"""Warm-up: the latest requests of the log are answered once more, for nobody."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import polars as pl
-
-from recsys.events.frames import decode_attributes
-from recsys.events.snapshot import LogSnapshot
-from recsys.schema import (
-    MICROSECONDS,
-    Attributes,
-    Event,
-    ImpressionEvent,
-    InteractionEvent,
-    ItemEvent,
-    UserEvent,
-    VisibleEvent,
-)
-
-#: Requests that a bundle is tried on.
-N_REQUESTS: Final = 32
+from recsys.errors import BundleError
+from recsys.pipeline.cascade import INCOMPLETE
+from recsys.pipeline.given import given_of
+from recsys.pipeline.live import LiveState
+from recsys.pipeline.requests import RankedList, RankQuery
 
 
-@dataclass(frozen=True, slots=True)
-class PastRequest:
-    """What somebody once asked.
+def answer_latest(
+    rank: Callable[[RankQuery], RankedList], live: LiveState, version: str
+) -> Iterator[str]:
+    """Answer the latest requests of a log.
 
     Args:
-        user_id: Empty: nobody in particular.
-        item_ids: Candidates, at least one.
-        context: What was known of the request.
-        item_attributes: What was known of candidates within it, by item id.
+        rank: Answers one.
+        live: What is known; remembers the requests.
+        version: The bundle that answers.
+
+    Yields:
+        What answers lacked.
+
+    Raises:
+        BundleError: A request was not answered.
     """
-
-    user_id: str
-    item_ids: list[str]
-    context: Attributes
-    item_attributes: dict[str, Attributes] = field(default_factory=dict)
-
-
-class RecentRequests:
-    """The latest lists that were shown; of a log without any, its latest users and items.
-
-    Args:
-        snapshot: The log so far.
-    """
-
-    def __init__(self, snapshot: LogSnapshot) -> None:
-        shown = snapshot.impressions.tail(N_REQUESTS)
-        columns = shown.select("user_id", "item_ids", "context", "item_attributes").iter_rows()
-        found = [
-            PastRequest(user, items, decode_attributes(context), decode_attributes(said))
-            for user, items, context, said in columns
-        ]
-        self._kept = deque(found or _from_interactions(snapshot.interactions), maxlen=N_REQUESTS)
-
-    def add(self, events: Sequence[VisibleEvent]) -> None:
-        """Take in what was shown since."""
-        for visible in events[-N_REQUESTS:]:
-            event = visible.event
-            if isinstance(event, ImpressionEvent):
-                self._kept.append(
-                    PastRequest(event.user_id, event.item_ids, event.context, event.item_attributes)
-                )
-
-    def forget(self, user_ids: Sequence[str]) -> None:
-        """Let nobody in particular have made the requests of some users."""
-        for place, past in enumerate(self._kept):
-            if past.user_id in user_ids:
-                self._kept[place] = replace(past, user_id="", context={})
-
-    def latest(self) -> list[PastRequest]:
-        """List them.
-
-        Returns:
-            Oldest first; none of an empty log.
-        """
-        return list(self._kept)
-
-
-def _from_interactions(interactions: pl.DataFrame) -> list[PastRequest]:
-    latest = interactions.tail(10 * N_REQUESTS)
-    items = latest["item_id"].unique(maintain_order=True).to_list()
-    users = latest["user_id"].unique(maintain_order=True).to_list()[-N_REQUESTS:]
-    return [PastRequest(user, items, {}) for user in users]
-
-
-def one_of_each(type_names: Sequence[str]) -> list[VisibleEvent]:
-    """Make up events of all kinds and types, to try a state on that nobody asks.
-
-    Args:
-        type_names: Types of interactions.
-
-    Returns:
-        In order of `visible_at`.
-    """
-    list_id, first_us = "list", MICROSECONDS
-    events: list[Event] = [
-        ItemEvent("item", first_us, "i", {}),
-        UserEvent("user", first_us, "u", {}),
-        ImpressionEvent(list_id, first_us, "u", ["i", "j"], list_id),
-    ]
-    for name in type_names:
-        events.append(InteractionEvent(f"{name}/list", first_us, "u", "i", name, list_id))
-        events.append(InteractionEvent(name, first_us, "u", "i", name))
-    return [VisibleEvent(event, first_us + place) for place, event in enumerate(events)]
+    for past in live.requests.latest():
+        query = RankQuery(
+            past.user_id,
+            past.item_ids,
+            live.last_event_us,
+            context=past.context,
+            candidate_attributes=given_of(past.item_attributes),
+        )
+        try:
+            ranked = rank(query)
+        except Exception as error:
+            # Whatever it is, it would be the answer to somebody's request.
+            found = f"warm-up failed ({type(error).__name__}: {error})"
+            raise BundleError(Path(version), found, "answers") from error
+        yield from (warning for warning in ranked.warnings if warning.startswith(INCOMPLETE))

@@ -13,8 +13,8 @@ HEAVY = (
     "torch", "transformers", "safetensors", "tensorboard", "lightgbm", "sklearn", "scipy", "duckdb",
     "pyarrow", "grpc", "google", "numba",
 )  # fmt: skip
-LIGHT_FILES = ("__init__", "config", "errors", "hookspecs", "schema", "bundle/store", "cli/main")
-LIGHT_PACKAGES = ("recsys/plugins", "plugins/recsys_plugins")
+LIGHT_FILES = ("__init__", "errors", "hookspecs", "schema", "bundle/store", "cli/main")
+LIGHT_PACKAGES = ("recsys/config", "recsys/plugins", "plugins/recsys_plugins")
 
 PROBE = """
 import importlib, sys

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.bundle.store import BundleStore
 from recsys.events.spool import SpoolWriter, spool_folder
 from recsys.pipeline import engine as engines
+from recsys.pipeline import opening
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.requests import RankQuery
 from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
@@ -53,7 +55,7 @@ def only_from_disk(monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(engines, "StoredLog", refuse)
+    monkeypatch.setattr(opening, "StoredLog", refuse)
 
 
 def test_a_restart_reads_the_tail_alone_and_ranks_as_before(workspace, monkeypatch) -> None:
@@ -61,11 +63,8 @@ def test_a_restart_reads_the_tail_alone_and_ranks_as_before(workspace, monkeypat
     before.save_state()
     events = news(before)
     write(workspace, events)
-    whole = engines.make_engine(
-        workspace,
-        engines.BundleStore(workspace.bundles).open(None),
-        engines.StoredLog(workspace.log_config),
-    )
+    bundle = BundleStore(workspace.bundles).open(None)
+    whole = Engine(workspace, *opening.open_on_log(workspace, bundle))
     only_from_disk(monkeypatch)
     restarted = load_engine(workspace)
     np.testing.assert_array_equal(scores(restarted), scores(whole))

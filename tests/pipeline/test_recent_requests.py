@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys.pipeline.warming import one_of_each
+from recsys.pipeline.recent_requests import one_of_each
 from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, UserEvent
 
 

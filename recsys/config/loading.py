@@ -1,0 +1,140 @@
+"""Reading `recsys.toml`: everything in it is typed, and what is wrong is named with its key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from recsys.config.interest import InterestConfig
+from recsys.config.learning import EvaluationConfig, LabelsConfig, RankerConfig, SplitConfig
+from recsys.config.log import LogConfig, PluginsConfig
+from recsys.config.section import Section
+from recsys.config.serving import ServingConfig
+from recsys.errors import ConfigError
+
+CONFIG_NAME = "recsys.toml"
+
+S = TypeVar("S", bound=Section)
+
+
+class Config(BaseSettings):
+    """Everything that can be configured; every key has a default."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="RECSYS_", env_nested_delimiter="__"
+    )
+
+    seed: int = 17
+    log: LogConfig = LogConfig()
+    plugins: PluginsConfig = PluginsConfig()
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    interest: InterestConfig = InterestConfig()
+    ranker: RankerConfig = RankerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+    settings: dict[str, dict[str, Any]] = Field(
+        default={}, description="a table of its own for each plugin, by plugin name"
+    )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0917 - the signature is pydantic's
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose values arrive as init arguments.
+
+        Returns:
+            The sources, strongest first.
+        """
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_config(folder: Path) -> Config:
+    """Read `recsys.toml` of a workspace, with the environment on top.
+
+    Args:
+        folder: The workspace; a missing file means all defaults.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is not TOML, or any key is unknown or has a bad value; lists all.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [str(error)]) from error
+    try:
+        return Config(**raw)
+    except ValidationError as error:
+        raise ConfigError(str(path), [_problem(e, Config) for e in error.errors()]) from error
+
+
+def parse_settings(kind: type[S], settings: dict[str, Any]) -> S:
+    """Read a plugin's own table `[settings.NAME]`, typed and closed as the rest of the file is.
+
+    Args:
+        kind: The table: its keys, their types and defaults.
+        settings: As it stands in the file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: A key is unknown or has a bad value; lists all, on one line.
+    """
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        problems = [_problem(detail, kind) for detail in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def _problem(detail: ErrorDetails, root: type[BaseModel]) -> str:
+    """Say one problem with its key, what was found and what was expected.
+
+    Returns:
+        A line such as `serving.prot: unknown key; did you mean serving.port?`.
+    """
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: found {detail['input']!r}; {detail['msg'].lower()}"
+    close = difflib.get_close_matches(
+        location[-1], _known_keys(location[:-1], root), n=1, cutoff=0.5
+    )
+    hint = f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
+    return f"{key}: unknown key{hint}"
+
+
+def _known_keys(parents: list[str], root: type[BaseModel]) -> list[str]:
+    """List the keys of the section that a path of parents leads to.
+
+    Returns:
+        Field names; empty where the path leads to no section.
+    """
+    section = root
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

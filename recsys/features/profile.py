@@ -17,6 +17,7 @@ import polars as pl
 from recsys.events.frames import decode_attributes
 from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.entities import Entities
+from recsys.features.repeats import repeat_share
 from recsys.features.spilled import let_go
 from recsys.schema import MICROSECONDS, Attributes, AttributeValue
 
@@ -84,12 +85,14 @@ class LogProfile:
         items: Item attributes by name.
         users: User attributes by name.
         context: Request attributes by name.
-        candidates: Attributes of candidates within their request, by name.
         event_types: Number of interactions by type.
         n_items: Items that any event names.
         n_users: Users that any event names.
         n_impressions: Lists shown; 0 for a log of interactions only.
         span_s: Seconds from the first impression or interaction to the last.
+        candidates: Attributes of candidates within their request, by name.
+        repeat_share: Share of the interactions with an item that the user had acted on a day before
+            or longer.
     """
 
     items: dict[str, AttributeProfile] = field(default_factory=dict)
@@ -101,6 +104,7 @@ class LogProfile:
     n_impressions: int = 0
     span_s: float = 0.0
     candidates: dict[str, AttributeProfile] = field(default_factory=dict)
+    repeat_share: float = 0.0
 
     @property
     def scopes(self) -> dict[str, dict[str, AttributeProfile]]:
@@ -166,6 +170,7 @@ class LogProfiler:
             n_impressions=self._n_impressions,
             span_s=_span_s(log),
             candidates=self._candidates.profiles(),
+            repeat_share=repeat_share(log.actions),
         )
 
 

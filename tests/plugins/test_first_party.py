@@ -8,7 +8,6 @@ from recsys_plugins import (
     affinity,
     item_metadata,
     neighbours,
-    not_acted_on,
     popular,
     popularity,
     recency,
@@ -90,10 +89,3 @@ def test_neighbours_are_nearest_to_any_interest_and_never_without_a_vector() -> 
     source = neighbours.NearestToInterests()
     assert source.propose(view_after([0]), 9).tolist() == [0, 2, 1]
     assert source.propose(view_after([-1]), 9).tolist() == []
-
-
-def test_the_filter_drops_what_the_user_acted_on(world) -> None:
-    dataset = make_dataset(snapshot_of(world.events), Config())
-    rule = not_acted_on.recsys_filters()[0]
-    counts = dataset.reader.read(rule.aggregates[0], dataset.labelled.slates)
-    assert set(np.unique(counts)) >= {0.0, 1.0}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from recsys_plugins import neighbours, not_acted_on, popular, recency
+from recsys_plugins import neighbours, popular, recency, repeats
 
 from recsys.features.vocabulary import Feature, count
 from recsys.hookspecs import hookimpl
@@ -88,6 +88,6 @@ def test_a_source_that_proposes_an_item_twice_is_named() -> None:
         check_plugin(plugin)
 
 
-@pytest.mark.parametrize("plugin", [popular, neighbours, not_acted_on], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("plugin", [popular, neighbours, repeats], ids=lambda p: p.__name__)
 def test_sources_and_filters_of_our_own_keep_the_contract(plugin) -> None:
     assert check_plugin(plugin).aggregates

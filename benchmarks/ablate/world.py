@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -52,6 +52,11 @@ class Items:
     items: ItemSource
     change: Callable[[Attributes], Attributes]
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """Give ids by item row."""
+        return self.items.ids
+
     def __len__(self) -> int:
         return len(self.items)
 
@@ -87,7 +92,8 @@ class World:
         histories = {a.name: reader.histories(a, slates) for a in aggregates}
         if change.histories is not None:
             histories = {name: change.histories(name, h) for name, h in histories.items()}
-        return ScoringBatch(reader.item_versions(slates), slates.offsets, histories)
+        versions = reader.item_versions(slates)
+        return ScoringBatch(slates.items, versions, slates.offsets, histories)
 
     def view(
         self, interest: InterestConfig, end: int, change: Change, *, folder: Path, seed: int

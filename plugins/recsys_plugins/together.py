@@ -84,7 +84,7 @@ class FittedTogether:
         self.ids, self.counted = ids, counted
         self._items, self._table = items, table
         self._codes = {item_id: code for code, item_id in enumerate(ids)}
-        self._of_versions = np.zeros(0, dtype=np.int32)
+        self._of_rows = np.zeros(0, dtype=np.int32)
         self._growing = threading.Lock()
         self.refresh()
 
@@ -95,37 +95,36 @@ class FittedTogether:
             float32 (n_candidates, 3), columns as in `columns`; NaN where the item, or all that the
             user acted on last, was not acted on when this was fitted.
         """
-        past = self._known(batch.histories[_LAST].versions)
-        return score(self._table, self._known(batch.versions), batch.offsets, past)
+        past = self._known(batch.histories[_LAST].items)
+        return score(self._table, self._known(batch.items), batch.offsets, past)
 
-    def proposals(self, versions: NDArray[np.int32], item_rows: NDArray[np.int32]) -> list[int]:
+    def proposals(self, last: NDArray[np.int32]) -> list[int]:
         """List what goes with a user's last items.
 
         Args:
-            versions: int32 (1, n): version rows of the last items.
-            item_rows: int32 (n_versions,): item row of each version row.
+            last: int32 (1, n): item rows of the last items.
 
         Returns:
             Item rows, best first.
         """
         everything = np.arange(len(self.ids), dtype=np.int32)
         offsets = np.array([0, len(everything)], dtype=np.int64)
-        means = score(self._table, everything, offsets, self._known(versions))[:, 0]
+        means = score(self._table, everything, offsets, self._known(last))[:, 0]
         rows = np.full(len(everything), -1, dtype=np.int32)
-        of_versions = self._of_versions
-        known = np.flatnonzero(of_versions >= 0)
-        rows[of_versions[known]] = item_rows[known]
+        of_rows = self._of_rows
+        known = np.flatnonzero(of_rows >= 0)
+        rows[of_rows[known]] = known
         order = np.argsort(-means, kind="stable")
         found = order[(means[order] > 0) & (rows[order] >= 0)]
         return [int(row) for row in rows[found]]
 
     def refresh(self) -> None:
-        """Look up the version rows that the catalogue has gained."""
+        """Look up the items that the catalogue has gained."""
         with self._growing:
-            known = self._of_versions
-            added = range(len(known), len(self._items))
-            codes = [self._codes.get(self._items.item_id(version), -1) for version in added]
-            self._of_versions = np.concatenate([known, np.array(codes, dtype=np.int32)])
+            known = self._of_rows
+            added = self._items.ids[len(known) :]
+            codes = np.array([self._codes.get(item_id, -1) for item_id in added], dtype=np.int32)
+            self._of_rows = np.concatenate([known, codes])
 
     def save(self, folder: Path) -> None:
         """Write ids and neighbours."""
@@ -138,15 +137,16 @@ class FittedTogether:
             similarities=table.similarities,
         )
 
-    def _known(self, versions: NDArray[np.int32]) -> NDArray[np.int32]:
-        return _look_up(self._of_versions, versions)
+    def _known(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        return _look_up(self._of_rows, rows)
 
 
-def _look_up(codes: NDArray[np.int32], versions: NDArray[np.int32]) -> NDArray[np.int32]:
-    known = (versions >= 0) & (versions < len(codes))
+def _look_up(codes: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    # Rows beyond the table are items that are newer than the model: it knows nothing of them.
+    known = (rows >= 0) & (rows < len(codes))
     if not known.any():
-        return np.full(versions.shape, -1, dtype=np.int32)
-    found: NDArray[np.int32] = codes[np.where(known, versions, 0)]
+        return np.full(rows.shape, -1, dtype=np.int32)
+    found: NDArray[np.int32] = codes[np.where(known, rows, 0)]
     return np.where(known, found, np.int32(-1))
 
 
@@ -188,9 +188,9 @@ class TogetherModel:
         low = int(batch.offsets[first])
         chosen = low + np.flatnonzero(view.grades[low:] > 0)
         offsets = np.searchsorted(chosen, batch.offsets[first:]).astype(np.int64)
-        past = batch.histories[_LAST].versions[first:]
-        codes = _give_codes(ids, view.items, batch.versions[chosen], past)
-        fresh = count_pairs(_look_up(codes, batch.versions[chosen]), offsets, _look_up(codes, past))
+        past = batch.histories[_LAST].items[first:]
+        codes = _give_codes(ids, view.items, batch.items[chosen], past)
+        fresh = count_pairs(_look_up(codes, batch.items[chosen]), offsets, _look_up(codes, past))
         pairs = add_pairs(counted.pairs, fresh)
         table = neighbours(pairs, len(ids), self._settings.neighbours)
         return FittedTogether(view.items, ids, table, Counted(pairs, len(batch)))
@@ -211,23 +211,21 @@ class TogetherModel:
         return FittedTogether(items, ids, table)
 
 
-def _give_codes(
-    ids: list[str], items: ItemSource, *versions: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def _give_codes(ids: list[str], items: ItemSource, *rows: NDArray[np.int32]) -> NDArray[np.int32]:
     """Give a code to every item that has none, appending to `ids`.
 
     Returns:
-        int32 (n_versions,): code of each version row; -1 where no item needs one.
+        int32 (n_items,): code of each item row; -1 where the item needs none.
     """
     given = {item_id: code for code, item_id in enumerate(ids)}
-    codes = np.full(len(items), -1, dtype=np.int32)
-    needed = np.unique(np.concatenate([rows.ravel() for rows in versions]))
-    for version in needed[needed >= 0].tolist():
-        item_id = items.item_id(version)
-        code = given.setdefault(item_id, len(ids))
+    names = items.ids
+    codes = np.full(len(names), -1, dtype=np.int32)
+    needed = np.unique(np.concatenate([some.ravel() for some in rows]))
+    for row in needed[needed >= 0].tolist():
+        code = given.setdefault(names[row], len(ids))
         if code == len(ids):
-            ids.append(item_id)
-        codes[version] = code
+            ids.append(names[row])
+        codes[row] = code
     return codes
 
 
@@ -248,7 +246,7 @@ class GoesTogether:
         model = view.models.get(_NAME)
         rows: list[int] = []
         if isinstance(model, FittedTogether):
-            rows = model.proposals(view.histories[_LAST].versions, view.item_rows)
+            rows = model.proposals(view.histories[_LAST].items)
         return np.array(rows[:n], dtype=np.int32)
 
 

@@ -2,13 +2,14 @@
 
 A feature model is fitted on an earlier stretch of time than the rows it scores for the ranker. It
 sees items as *version rows*: integer rows of the catalogue, one per version of an item, so that a
-score is made of what was known of the item at that time.
+score is made of what was known of the item at that time. Who only needs to know which item it is
+reads *item rows*, which an item has from the first event that names it, described or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,11 @@ from recsys.schema import Attributes
 
 class ItemSource(Protocol):
     """The catalogue as feature models see it; grows at the end as item events arrive."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids by item row; empty where one was forgotten."""
+        ...
 
     def __len__(self) -> int:
         """Count the version rows."""
@@ -40,6 +46,7 @@ class Histories:
     """What users did last, one row per request, newest first, padded at the end.
 
     Args:
+        items: int32 (n_requests, n): item rows; -1: padding.
         versions: int32 (n_requests, n): version row of the item as of the request; -1: padding, or
             an item about which nothing is known.
         types: int16 (n_requests, n): index into the event type names; -1: padding.
@@ -47,10 +54,19 @@ class Histories:
         values: float32 (n_requests, n): values of the events; NaN: none, or padding.
     """
 
+    items: NDArray[np.int32]
     versions: NDArray[np.int32]
     types: NDArray[np.int16]
     ages_s: NDArray[np.float32]
     values: NDArray[np.float32]
+
+    def take(self, requests: NDArray[np.int64]) -> Histories:
+        """Choose requests.
+
+        Returns:
+            Their histories, in the given order.
+        """
+        return Histories(*(getattr(self, column.name)[requests] for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +74,16 @@ class ScoringBatch:
     """Requests with their candidates, ready to be scored by a feature model.
 
     Args:
-        versions: int32 (n_candidates,): version rows of all candidates, request after request; -1:
-            an item about which nothing is known.
+        items: int32 (n_candidates,): item rows of all candidates, request after request; negative:
+            an id that no event has named.
+        versions: int32 (n_candidates,): their version rows; -1: an item about which nothing is
+            known.
         offsets: int64 (n_requests + 1,): candidates of request i are `offsets[i]:offsets[i + 1]`.
         histories: By name of a `last_items` aggregate.
         context: Request attributes, one dictionary per request; empty when there are none at all.
     """
 
+    items: NDArray[np.int32]
     versions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     histories: Mapping[str, Histories]

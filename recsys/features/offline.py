@@ -157,7 +157,7 @@ class OfflineReader(StateReader):
         versions = self._item_timeline.as_of(items.ravel(), instants).reshape(items.shape)
         ages_s = np.empty(items.shape, dtype=np.float32)
         ages_of(types, found.occurred[back], slates.as_of, ages_s)
-        return Histories(versions, types, ages_s, found.values[back])
+        return Histories(items, versions, types, ages_s, found.values[back])
 
     def _last_items(self, aggregate: Aggregate, slates: Slates) -> LastItems:
         key, out = parse_key(aggregate.by), no_items(len(slates), aggregate.n)

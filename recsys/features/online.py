@@ -172,7 +172,7 @@ class OnlineState(StateReader):
         versions, ages = np.empty_like(found.items), np.empty_like(found.values)
         current = self.items.current
         describe(found.items, found.types, found.occurred, current, slates.as_of, versions, ages)
-        return Histories(versions, found.types, ages, found.values)
+        return Histories(found.items, versions, found.types, ages, found.values)
 
     def forget_user(self, user_id: str) -> None:
         """Forget a user at once: what is kept by user or session, and the user among the distinct.

@@ -121,11 +121,11 @@ class FeaturePlan:
         """Read what a feature model scores from.
 
         Returns:
-            Version rows and histories of all requests.
+            Item rows, version rows and histories of all requests.
         """
         histories = {a.name: reader.histories(a, slates) for a in model.aggregates()}
         versions = reader.item_versions(slates)
-        return ScoringBatch(versions, slates.offsets, histories, slates.context)
+        return ScoringBatch(slates.items, versions, slates.offsets, histories, slates.context)
 
     def scores(
         self, slates: Slates, reader: StateReader, fitted: Mapping[str, FittedFeatureModel]

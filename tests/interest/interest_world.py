@@ -25,6 +25,10 @@ class ListedItems:
     def __init__(self, attributes):
         self.rows = list(attributes)
 
+    @property
+    def ids(self):
+        return [f"item{row}" for row in range(len(self.rows))]
+
     def __len__(self):
         return len(self.rows)
 
@@ -56,6 +60,7 @@ def histories(rows, n, age_s=10.0, kind=1):
         versions[request, : len(past[:n])] = past[:n]
     known = versions >= 0
     return Histories(
+        versions,  # of which each item has one
         versions,
         np.where(known, kind, -1).astype(np.int16),
         np.where(known, age_s, np.nan).astype(np.float32),
@@ -66,8 +71,10 @@ def histories(rows, n, age_s=10.0, kind=1):
 def batch_of(requests, n_liked=10, n_shown=20):
     """A batch from (candidates, liked, shown) triples."""
     candidates = [c for c, _, _ in requests]
+    rows = np.concatenate(candidates).astype(np.int32)
     return ScoringBatch(
-        versions=np.concatenate(candidates).astype(np.int32),
+        items=rows,
+        versions=rows,
         offsets=np.cumsum([0, *map(len, candidates)]).astype(np.int64),
         histories={
             LIKED: histories([liked for _, liked, _ in requests], n_liked),

@@ -47,14 +47,16 @@ def make_model(rng: np.random.Generator) -> tuple[Known, Head]:
 def make_batch(rng: np.random.Generator, n_liked: int, n_shown: int) -> ScoringBatch:
     def past(n: int) -> Histories:
         shape = (2, n)
+        rows = rng.integers(-1, N_VERSIONS, shape, np.int32)
         return Histories(
-            rng.integers(-1, N_VERSIONS, shape, np.int32), rng.integers(0, 9, shape, np.int16),
+            rows, rows, rng.integers(0, 9, shape, np.int16),
             (1e6 * rng.random(shape)).astype(np.float32), np.full(shape, np.nan, np.float32),
         )  # fmt: skip
 
     candidates = rng.integers(-1, N_VERSIONS, 9).astype(np.int32)
     offsets = np.array([0, 5, 9])
-    return ScoringBatch(candidates, offsets, {LIKED: past(n_liked), SHOWN: past(n_shown)})
+    histories = {LIKED: past(n_liked), SHOWN: past(n_shown)}
+    return ScoringBatch(candidates, candidates, offsets, histories)
 
 
 def attended(known, head, side, past, points):

@@ -80,7 +80,7 @@ class FakeVectors:
 def view_after(versions: list[int]) -> SourceView:
     rows = np.array([versions], dtype=np.int32)
     floats = rows.astype(np.float32)
-    history = Histories(rows, rows.astype(np.int16), floats, floats)
+    history = Histories(rows, rows, rows.astype(np.int16), floats, floats)
     rows = np.arange(4, dtype=np.int32)
     return SourceView({"user_last_items": history}, lambda _: rows, rows, {"text": FakeVectors()})
 

@@ -41,7 +41,7 @@ def model(language: str = ""):
 def batch_of(versions, query=None) -> ScoringBatch:
     rows = np.array(versions, dtype=np.int32)
     context = [{"query": query}] if query is not None else ()
-    return ScoringBatch(rows, np.array([0, len(rows)]), {}, context)
+    return ScoringBatch(rows, rows, np.array([0, len(rows)]), {}, context)
 
 
 def test_shared_words_count_and_rare_ones_weigh_more() -> None:

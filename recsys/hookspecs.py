@@ -7,7 +7,7 @@ the request path. A hook exists because a first-party plugin uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recsys.config import Config
 from recsys.events.formats import EventImporter
-from recsys.features.models import FeatureModel, FittedFeatureModel, Histories
+from recsys.features.models import FeatureModel, FittedFeatureModel, Histories, ItemSource
 from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 
@@ -88,6 +88,43 @@ class Filter:
     name: str
     keep: pl.Expr
     aggregates: tuple[Aggregate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """What a re-ranking rule sees of a list: candidates in their order so far, best first.
+
+    Args:
+        scores: float64 (n_candidates,): of the ranker; descending before the first rule.
+        versions: int32 (n_candidates,): version rows; -1: an item about which nothing is known.
+        n_places: Places of the answer, at most `n_candidates`.
+        items: The catalogue.
+        models: Fitted feature models by name.
+    """
+
+    scores: NDArray[np.float64]
+    versions: NDArray[np.int32]
+    n_places: int
+    items: ItemSource
+    models: Mapping[str, FittedFeatureModel]
+
+
+class Rule(Protocol):
+    """Orders a ranked list anew: for what a list should be, which no candidate is by itself."""
+
+    name: str
+
+    def reorder(self, view: ListView) -> NDArray[np.int64]:
+        """Choose the first places.
+
+        Args:
+            view: The list.
+
+        Returns:
+            int64 (<= n_candidates,): positions in the list, each once, best first; those that are
+            not named follow in their order so far.
+        """
+        ...
 
 
 @_hookspec
@@ -161,6 +198,20 @@ def recsys_filters(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Fi
 
     Returns:
         Filters.
+    """
+    return ()
+
+
+@_hookspec
+def recsys_rules(profile: LogProfile, settings: dict[str, Any]) -> Sequence[Rule]:
+    """Offer rules that order ranked lists anew; they follow one another in loading order.
+
+    Args:
+        profile: The log.
+        settings: The plugin's own table of the configuration.
+
+    Returns:
+        Rules.
     """
     return ()
 

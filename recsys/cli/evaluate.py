@@ -31,8 +31,10 @@ _TITLES: Final = {
     "recent_popularity": "recent popularity",
     "without_text": "ranker without text",
     "full": "ranker with text",
+    "by_rules": "the same, by the rules",
     "full_frozen": "ranker with text, frozen",
 }
+_SHORT: Final = {"click_rate": "click rate", "full": "with text"}
 _NO_TEXT: Final = (
     "nothing was read as text, for lack of a text model or of items with text: "
     "the ranker with text is the one without, but for chance"
@@ -123,11 +125,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
         results.print(warning)
     if not evaluation.n_with_text:
         results.print(_NO_TEXT)
-    for baseline in set(evaluation.differences_to) - {"click_rate"}:
+    for baseline in sorted(set(evaluation.differences_to) - {"click_rate"}):
         for metric in ("auc", "ndcg@10"):
-            mean, low, high = evaluation.differences_to[baseline]["full"][metric]
+            # With rules the ranking before them is one of the baselines.
+            ranking = "by_rules" if baseline == "full" else "full"
+            mean, low, high = evaluation.differences_to[baseline][ranking][metric]
             found = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-            results.print(f"ranker with text - {baseline}, {names[metric]}: {found}")
+            what = f"{_TITLES[ranking]} - {_TITLES.get(baseline, baseline)}, {names[metric]}"
+            results.print(f"{what}: {found}")
     _print_segments(evaluation)
     _print_beyond(evaluation)
     _print_leaks(evaluation)
@@ -155,9 +160,11 @@ def worse_than_simple(evaluation: Evaluation) -> list[str]:
         One line each, where the whole interval of the difference says so.
     """
     found = []
-    for name, differences in evaluation.differences_to.items():
-        mean, low, high = differences["full"]["ndcg@10"]
-        if name in {"click_rate", "popularity"} and high < 0:
+    for name in ("click_rate", "popularity"):
+        if name not in evaluation.differences_to:
+            continue
+        mean, low, high = evaluation.differences_to[name]["full"]["ndcg@10"]
+        if high < 0:
             found.append(
                 f"warning: the ranker with text is worse than {_TITLES.get(name, name)}: "
                 f"nDCG@10 {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
@@ -226,7 +233,7 @@ def print_rankings(
     # Of the whole slice the differences to baselines stand below the table, two metrics each.
     for other in table.differences_to if cold else ():
         differences.append(table.differences_to[other])
-        headings.append(f"nDCG@10 - {'click rate' if other == 'click_rate' else other}")
+        headings.append(f"nDCG@10 - {_SHORT.get(other, other)}")
     rows = []
     for name in _in_order(table.rankings):
         values = [f"{table.rankings[name][metric]:.4f}" for metric in metrics]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,14 @@ from recsys.bundle.contents import Scorer
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import count, decayed_count
+from recsys.hookspecs import ListView
+from recsys.pipeline.rules import apply_rules
 from recsys.ranking.ranker import Ranker
 from recsys.schema import IMPRESSION
 from recsys.training.labels import LabelledSlates
 
+#: The ranking that rules make of the bundle's.
+BY_RULES = "by_rules"
 _PRIOR_SHOWS = 20.0
 _WEEK_S = 7 * 86_400.0
 
@@ -52,8 +57,8 @@ class Rankings:
             `click_rate`: the item's share of shows that were acted on so far, smoothed towards
             that of all items, or the number of actions where nothing is known of shows;
             `recent_popularity` there too: the same with a half-life of a week; baselines;
-            `without_text`; `full`; and `full_frozen`: with features as they stood when the test
-            slice began.
+            `without_text`; `full`; `by_rules` where plugins offer rules: places of `full` as they
+            order it; and `full_frozen`: with features as they stood when the test slice began.
         """
         slates = test.slates
         scores: Scores = {"random": rng.random(len(slates.items))}
@@ -64,6 +69,8 @@ class Rankings:
             columns = [plan.names.index(feature) for feature in ranker.feature_names]
             scores[name] = ranker.score(matrix[:, columns])
         scores["full"] = contents.ranker.score(matrix)
+        if self.scorer.capabilities.rules:
+            scores[BY_RULES] = self._by_rules(slates, scores["full"])
         frozen = replace(slates, as_of=np.minimum(slates.as_of, self.frozen_at))
         scores["full_frozen"] = contents.ranker.score(self._matrix(frozen))
         return scores
@@ -71,6 +78,20 @@ class Rankings:
     def _matrix(self, slates: Slates) -> NDArray[np.float32]:
         found = self.scorer.plan.scores(slates, self.reader, self.scorer.contents.models)
         return self.scorer.plan.matrix(slates, self.reader, found)
+
+    def _by_rules(self, slates: Slates, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        versions = self.reader.item_versions(slates)
+        rules, models = self.scorer.capabilities.rules, self.scorer.contents.models
+        places = np.empty(len(scores))
+        for low, high in pairwise(slates.offsets.tolist()):
+            order = low + np.argsort(-scores[low:high], kind="stable")
+            items = self.reader.items
+            view = ListView(scores[order], versions[order], high - low, items, models)
+            positions, failures = apply_rules(rules, view)
+            for failure in failures:
+                raise failure
+            places[order[positions]] = -np.arange(high - low, dtype=np.float64)
+        return places
 
     def _shown(self, slates: Slates) -> Scores:
         starts = np.repeat(slates.offsets[:-1], slates.sizes)

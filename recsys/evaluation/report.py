@@ -126,7 +126,8 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     Returns:
         The evaluation.
     """
-    others = (POPULARITY, *subject.baselines)
+    has_rules = bool(subject.scorer.capabilities.rules)
+    others = (POPULARITY, *subject.baselines, *(["full"] if has_rules else []))
     whole = Measured(others)
     segments = {name: Measured(others) for name in TITLES}
     sampled = subject.dataset.labelled.sampled
@@ -137,7 +138,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         rankings = rankings or _rankings(subject, int(test.slates.as_of[0]))
         scores = rankings.scores(test, rng)
         whole.add(test, scores)
-        if sampled:
+        if sampled or has_rules:
             places.add(test.slates, scores)
         for name, rows in segment_rows(test, subject.dataset.reader).items():
             segments[name].add(test, scores, rows)

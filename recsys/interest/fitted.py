@@ -30,6 +30,7 @@ class FittedInterest:
         self.items = items
         self.parts = parts
         self._growing = threading.Lock()
+        self._vectors: tuple[Parts, NDArray[np.float32]] | None = None
 
     def score(self, batch: ScoringBatch) -> NDArray[np.float32]:
         """Score every candidate.
@@ -58,13 +59,17 @@ class FittedInterest:
         """Give the vectors of all version rows in the interest space.
 
         Returns:
-            (n_versions, embedding_size), unit length, zero where unknown.
+            (n_versions, embedding_size), unit length, zero where unknown; must not be changed.
         """
-        known = self.parts.known
-        points = known.texts.plain if self.parts.head is None else known.texts.points
+        parts, made = self.parts, self._vectors
+        if made is not None and made[0] is parts:
+            return made[1]
+        known = parts.known
+        points = known.texts.plain if parts.head is None else known.texts.points
         vectors = np.zeros((len(known.versions), points.shape[1]), dtype=np.float32)
         speaking = known.versions.texts >= 0
         vectors[speaking] = points[known.versions.texts[speaking]]
+        self._vectors = parts, vectors
         return vectors
 
     def save(self, folder: Path) -> None:

@@ -243,6 +243,7 @@ def failed(error: PluginError, lost: str, observer: RequestObserver) -> str:
         "feature_models": "feature models",
         "columns": "the columns of a plugin",
         "candidates": "a source or filter",
+        "order": "a rule",
     }
     return f"{INCOMPLETE} {without[lost]}: {error.plugin} failed"
 

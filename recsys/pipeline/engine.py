@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -36,6 +36,7 @@ from recsys.pipeline.requests import (
     check_rank,
     check_recommend,
 )
+from recsys.pipeline.rules import Rules
 from recsys.pipeline.warming import answer_latest
 from recsys.ranking.trial import check_parses
 from recsys.schema import Event, VisibleEvent
@@ -48,6 +49,21 @@ DEFAULT_TOP_K = 20
 _LONG_TAIL = 10_000
 #: Unknown items that a warning names.
 _NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What an answer is made of.
+
+    Args:
+        item_ids: Ids.
+        versions: int32 (n,): what is known of them, as far as rules ask.
+        table: Their columns.
+    """
+
+    item_ids: list[str]
+    versions: NDArray[np.int32]
+    table: Table
 
 
 class Engine:
@@ -64,6 +80,7 @@ class Engine:
         self._scorer = scorer
         self._live = live
         self._cascade = Cascade(scorer, live)
+        self._rules = Rules(scorer, live)
         self._feature_log: FeatureLog | None = None
 
     @property
@@ -149,13 +166,14 @@ class Engine:
             slates = self._slates(query, rows, item_ids, query.item_ids)
             since = observer.stage("rows", since)
             table = self._cascade.table(slates, query.haste, observer)
+            versions = self._rules.versions(rows)
             self._record(query, slates, item_ids, table)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
             some = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
             warning = f"{len(unknown)} unknown items were ranked without a history: {some}"
             table.warnings.append(warning)
-        return self._answer(query, item_ids, table, observer)
+        return self._answer(query, _Candidates(item_ids, versions, table), observer)
 
     def recommend(self, query: RecommendQuery, observer: RequestObserver = SILENT) -> RankedList:
         """Find candidates in the catalogue and order them.
@@ -182,11 +200,12 @@ class Engine:
             slates = self._slates(query, found.rows, item_ids)
             observer.stage("candidates", since)
             table = self._cascade.table(slates, query.haste, observer)
+            versions = self._rules.versions(found.rows)
             self._record(query, slates, item_ids, table)
         table.warnings.extend(
             failed(error, "candidates", observer) for error in found.failures.values()
         )
-        return self._answer(query, item_ids, table, observer)
+        return self._answer(query, _Candidates(item_ids, versions, table), observer)
 
     @property
     def n_erased(self) -> int:
@@ -339,15 +358,16 @@ class Engine:
     def _answer(
         self,
         query: RankQuery | RecommendQuery,
-        item_ids: list[str],
-        table: Table,
+        candidates: _Candidates,
         observer: RequestObserver,
     ) -> RankedList:
+        item_ids, table = candidates.item_ids, candidates.table
         since = observer.now()
         scores = self._cascade.score(table)
         since = observer.stage("ranker", since)
         observer.scored(table.matrix, scores)
-        order = np.argsort(-scores, kind="stable")[: query.top_k or None]
+        order, failures = self._rules.order(scores, candidates.versions, query.top_k)
+        table.warnings.extend(failed(error, "order", observer) for error in failures)
         best = [item_ids[i] for i in order.tolist()]
         explanations: list[Explanation] = []
         if query.explain_top_k and len(order) and table.ranker is not None:

@@ -22,7 +22,7 @@ from recsys.features.models import FeatureModel
 from recsys.features.plan import FeaturePlan, Offer, make_plan
 from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
-from recsys.hookspecs import CandidateSource, Filter
+from recsys.hookspecs import CandidateSource, Filter, Rule
 from recsys.plugins.loader import LoadedPlugin, load_plugins
 from recsys.plugins.probing import probe_features, probe_filters
 from recsys.plugins.watchdog import run_within
@@ -37,14 +37,16 @@ class Capabilities:
         plan: Features, aggregates and feature models.
         sources: Candidate sources.
         filters: Filters on recommendations.
+        rules: Rules that order ranked lists anew.
         offers: Per plugin, for people.
-        others: By plugin: its sources and filters, by kind and name, for people too.
+        others: By plugin: its sources, filters and rules, by kind and name, for people too.
     """
 
     plugins: dict[str, str]
     plan: FeaturePlan
     sources: tuple[CandidateSource, ...]
     filters: tuple[Filter, ...]
+    rules: tuple[Rule, ...]
     offers: tuple[Offer, ...]
     others: dict[str, tuple[str, ...]]
 
@@ -79,6 +81,7 @@ def ask_plugins(
     offers: list[Offer] = []
     sources: list[CandidateSource] = []
     filters: list[tuple[str, Filter]] = []
+    rules: list[Rule] = []
     extra: list[tuple[str, Aggregate]] = []
     others: dict[str, tuple[str, ...]] = {}
     for plugin in plugins:
@@ -95,13 +98,16 @@ def ask_plugins(
         sources += mine
         for part in (*mine, *offers[-1].models):
             extra += [(plugin.name, a) for a in ask.aggregates_of(part)]
-        rules = ask("recsys_filters", Filter)
-        for rule in rules:
-            filters.append((plugin.name, rule))
-            extra += [(plugin.name, a) for a in rule.aggregates]
+        keeping = ask("recsys_filters", Filter)
+        for keeper in keeping:
+            filters.append((plugin.name, keeper))
+            extra += [(plugin.name, a) for a in keeper.aggregates]
+        ordering = ask("recsys_rules", Rule)
+        rules += ordering
         others[plugin.name] = (
             *(f"source {source.name}" for source in mine),
-            *(f"filter {rule.name}" for rule in rules),
+            *(f"filter {keeper.name}" for keeper in keeping),
+            *(f"rule {rule.name}" for rule in ordering),
         )
     plan = make_plan(profile, offers, extra)
     probe_features(plan, config.plugins.budget_s)
@@ -110,7 +116,8 @@ def ask_plugins(
         plugins={plugin.name: plugin.version for plugin in plugins},
         plan=plan,
         sources=tuple(sources),
-        filters=tuple(rule for _, rule in filters),
+        filters=tuple(keeper for _, keeper in filters),
+        rules=tuple(rules),
         offers=tuple(offers),
         others=others,
     )

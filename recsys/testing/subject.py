@@ -14,7 +14,7 @@ from recsys.features.candidates import chosen_candidates
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
 from recsys.features.vocabulary import Aggregate
-from recsys.hookspecs import CandidateSource, Filter
+from recsys.hookspecs import CandidateSource, Filter, Rule
 from recsys.plugins.loader import LoadedPlugin
 from recsys.plugins.registry import ask_plugins
 from recsys.training.dataset import Dataset, make_dataset
@@ -33,6 +33,7 @@ class Subject:
         aggregates: What its features read.
         sources: Its candidate sources.
         filters: Its filters.
+        rules: Its rules.
     """
 
     plugin: LoadedPlugin
@@ -43,6 +44,7 @@ class Subject:
     aggregates: tuple[Aggregate, ...]
     sources: tuple[CandidateSource, ...]
     filters: tuple[Filter, ...]
+    rules: tuple[Rule, ...]
 
     @property
     def slates(self) -> Slates:
@@ -118,6 +120,7 @@ def make_subject(plugin: LoadedPlugin, source: LogSource, config: Config) -> Sub
         aggregates=_read_by(plan),
         sources=offered.sources,
         filters=offered.filters,
+        rules=offered.rules,
     )
 
 

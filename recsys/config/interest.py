@@ -99,6 +99,12 @@ class InterestConfig(Section):
         ge=2,
         description="expanding windows of the training span that are scored unseen",
     )
+    newest_lists: int = Field(
+        default=10_000,
+        ge=100,
+        description="lists that a fit learns from, of a longer span the newest; each fit goes on"
+        " from the one before",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")

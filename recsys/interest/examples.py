@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -47,8 +46,13 @@ class Examples:
         return len(self.candidates)
 
 
-def build_examples(view: FitView, versions: VersionTable) -> Examples:
+def build_examples(view: FitView, versions: VersionTable, most: int) -> Examples:
     """Turn a span of time into examples; impressions without a grade above zero are left out.
+
+    Args:
+        view: The span.
+        versions: The catalogue.
+        most: Impressions that are learned from; of more the newest. Click rates are of all.
 
     Returns:
         Examples, oldest first.
@@ -58,15 +62,18 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
     requests = np.repeat(np.arange(len(batch)), sizes)
     items = look_up(versions.items, batch.versions)
     rates = _click_rates(items, requests, view.grades > 0)
-    kept = _thin(view.grades, batch.offsets, np.random.default_rng(view.seed))
+    sums = np.bincount(requests, weights=view.grades, minlength=len(batch))
+    teaching = np.flatnonzero(sums > 0)[-most:]
+    kept = _thin(view.grades, batch.offsets, teaching, np.random.default_rng(view.seed))
     width = max((len(rows) for rows in kept), default=1)
-    teaching = [i for i, rows in enumerate(kept) if view.grades[rows].sum() > 0]
     places = np.full((len(teaching), width), -1, dtype=np.int64)
-    for row, request in enumerate(teaching):
-        places[row, : len(kept[request])] = kept[request]
+    for row, chosen in enumerate(kept):
+        places[row, : len(chosen)] = chosen
     present = places >= 0
     grades = np.where(present, _padded(view.grades, places), 0.0)
-    liked, passed_over = read_past(batch.histories[LIKED], batch.histories[SHOWN], versions)
+    liked, passed_over = read_past(
+        batch.histories[LIKED].take(teaching), batch.histories[SHOWN].take(teaching), versions
+    )
     if not (passed_over.rows >= 0).any():
         # A log without impressions. Shorter pasts are not cut: dropout would be drawn otherwise.
         nothing = passed_over.rows[:, :0], passed_over.types[:, :0], passed_over.ages[:, :0]
@@ -76,18 +83,21 @@ def build_examples(view: FitView, versions: VersionTable) -> Examples:
         present=present,
         targets=(grades / np.maximum(grades.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32),
         click_rates=np.where(present, _padded(rates, places), 0.0).astype(np.float32),
-        liked=_some(liked, teaching),
-        passed_over=_some(passed_over, teaching),
+        liked=liked,
+        passed_over=passed_over,
         rates=_item_rates(items, view.grades > 0, len(versions.item_numbers)),
     )
 
 
 def _thin(
-    grades: NDArray[np.float32], offsets: NDArray[np.int64], rng: np.random.Generator
+    grades: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    requests: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> list[NDArray[np.int64]]:
     kept = []
-    for low, high in pairwise(offsets):
-        rows = np.arange(low, high)
+    for request in requests.tolist():
+        rows = np.arange(offsets[request], offsets[request + 1])
         if len(rows) > _MOST_CANDIDATES:
             order = np.argsort(-grades[rows] + 0.5 * rng.random(len(rows)), kind="stable")
             rows = np.sort(rows[order[:_MOST_CANDIDATES]])
@@ -138,7 +148,3 @@ def _click_rates(
 
 def _padded(values: NDArray[np.generic], places: NDArray[np.int64]) -> NDArray[np.generic]:
     return values[np.maximum(places, 0)]
-
-
-def _some(past: Past, rows: list[int]) -> Past:
-    return Past(past.rows[rows], past.types[rows], past.ages[rows])

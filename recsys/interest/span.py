@@ -86,7 +86,7 @@ def fit_span(
     net = _new_net(bench, config, view) if bench.net is None else copy.deepcopy(bench.net)
     encoder = bench.encoder.untuned() if first else bench.encoder
     bench = dataclasses.replace(bench, encoder=encoder, net=net.to(encoder.device))
-    examples = build_examples(view, bench.versions)
+    examples = build_examples(view, bench.versions, config.newest_lists)
     bench.rates = examples.rates
     if len(examples) < MIN_EXAMPLES:
         bench.too_few = (*bench.too_few, len(examples))

@@ -158,7 +158,7 @@ def teachers(thin_encoder, tmp_path_factory):
 
 def divergence(model, view, teacher):
     """How far the fitted space is from what a teacher says."""
-    examples = build_examples(view, model.bench.versions)
+    examples = build_examples(view, model.bench.versions, 1000)
     text = {
         row: ". ".join(", ".join(v) if isinstance(v, list) else v for v in values)
         for row in range(80)

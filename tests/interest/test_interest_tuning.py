@@ -254,7 +254,7 @@ def test_texts_that_are_empty_enormous_or_in_another_script_are_encoded(encoder)
 
 def test_batches_laid_out_ahead_are_those_that_would_have_been(items, tmp_path, encoder):
     bench = recipe(encoder).unfitted(items).bench
-    examples = build_examples(topic_view(items, 80, tmp_path, range(40)), bench.versions)
+    examples = build_examples(topic_view(items, 80, tmp_path, range(40)), bench.versions, 1000)
     device = torch.device("cpu")
     taught = np.ones(examples.candidates.shape, dtype=np.float32)
     plain = Layout(examples, taught, device, ahead=False)

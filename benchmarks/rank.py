@@ -1,4 +1,4 @@
-"""How long a `Rank` takes inside the server process, and where the time goes.
+"""How long `Rank` and `Recommend` take inside the server process, and where the time goes.
 
 Requests rotate over 1,000 distinct ones (users and candidates of the workspace's log, fresh
 strings), so that no cache answers twice. Figures are wall time on one core.
@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
@@ -22,7 +23,7 @@ import numpy as np
 
 from recsys.pipeline.engine import Engine, load_engine
 from recsys.pipeline.observing import RequestObserver
-from recsys.pipeline.requests import RankQuery
+from recsys.pipeline.requests import RankQuery, RecommendQuery
 from recsys.workspace import open_workspace
 
 N_REQUESTS = 1000
@@ -58,12 +59,12 @@ class Watch(RequestObserver):
         return now
 
 
-def profile(engine: Engine, queries: list[RankQuery]) -> dict[str, float]:
+def profile(ask: Callable[..., object], queries: Sequence[object]) -> dict[str, float]:
     """Say where the time goes: medians, in milliseconds; `rest` is all the other code."""
     watch, times = Watch(), []
     for query in queries:
         start = time.perf_counter()
-        engine.rank(query, watch)
+        ask(query, watch)
         times.append((time.perf_counter() - start) * 1000)
     stages = {name: statistics.median(found) for name, found in watch.stages.items()}
     stages["rest"] = statistics.median(times) - sum(stages.values())
@@ -72,20 +73,33 @@ def profile(engine: Engine, queries: list[RankQuery]) -> dict[str, float]:
 
 def measure(engine: Engine, n_candidates: int) -> dict:
     queries = requests_of(engine, n_candidates, np.random.default_rng(7))
+    return {"candidates": n_candidates, **timed(engine.rank, queries)}
+
+
+def measure_recommend(engine: Engine, top_k: int) -> dict:
+    rng, users = np.random.default_rng(7), engine.user_ids()
+    as_of = engine.now("log")
+    queries = [
+        RecommendQuery(str(rng.choice(users)), as_of, top_k=top_k) for _ in range(N_REQUESTS)
+    ]
+    found = timed(engine.recommend, queries)
+    return {"items": len(engine.item_ids()), "top_k": top_k, **found}
+
+
+def timed(ask: Callable[..., object], queries: Sequence[object]) -> dict:
     for query in queries[:50]:
-        engine.rank(query)
+        ask(query)
     times, cpu = [], time.process_time()
     for query in queries:
         start = time.perf_counter()
-        engine.rank(query)
+        ask(query)
         times.append((time.perf_counter() - start) * 1000)
     cpu_ms = (time.process_time() - cpu) / len(queries) * 1000
     return {
-        "candidates": n_candidates,
         "p50_ms": round(statistics.median(times), 3),
         "p99_ms": round(float(np.percentile(times, 99)), 3),
         "cpu_ms": round(cpu_ms, 3),
-        "stages_ms": profile(engine, queries[:300]),
+        "stages_ms": profile(ask, queries[:300]),
     }
 
 
@@ -96,14 +110,21 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = load_engine(open_workspace(arguments.workspace))
     found = [measure(engine, n) for n in (24, 100, 500)]
+    recommended = measure_recommend(engine, 20)
     if arguments.json:
-        print(json.dumps({"features": len(engine.feature_names), "rank": found}))
+        n_features = len(engine.feature_names)
+        print(json.dumps({"features": n_features, "rank": found, "recommend": recommended}))
         return
     print(f"{len(engine.feature_names)} features, {N_REQUESTS} distinct requests each")
     for row in found:
-        times = ", ".join(f"{name} {row[f'{name}_ms']} ms" for name in ("p50", "p99", "cpu"))
-        print(f"{row['candidates']:>5} candidates: {times}")
-        print("      " + ", ".join(f"{name} {ms}" for name, ms in row["stages_ms"].items()))
+        show(f"{row['candidates']:>5} candidates", row)
+    show(f"the best {recommended['top_k']} of {recommended['items']:,} items", recommended)
+
+
+def show(what: str, row: dict) -> None:
+    times = ", ".join(f"{name} {row[f'{name}_ms']} ms" for name in ("p50", "p99", "cpu"))
+    print(f"{what}: {times}")
+    print("      " + ", ".join(f"{name} {ms}" for name, ms in row["stages_ms"].items()))
 
 
 if __name__ == "__main__":

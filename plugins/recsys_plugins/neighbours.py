@@ -11,6 +11,8 @@ from recsys.hookspecs import CandidateSource, SourceView, hookimpl
 from recsys.retrieval.exact import nearest
 
 _LAST = 10
+#: Versions of items that are looked at for each item that is wanted; all where these do not do.
+_VERSIONS = 2
 
 
 class NearestToInterests:
@@ -22,6 +24,11 @@ class NearestToInterests:
 
     name = "neighbours"
 
+    def __init__(self) -> None:
+        nothing: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
+        there: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._looked_at = nothing, there
+
     def aggregates(self) -> tuple[Aggregate, ...]:
         """Read the user's last items."""
         return (last_items("user_last_items", "*", n=_LAST),)
@@ -32,9 +39,24 @@ class NearestToInterests:
         interests = _interests(view.histories["user_last_items"])
         if vectors is None or not len(interests):
             return np.zeros(0, dtype=np.int32)
-        rows = nearest(vectors[interests], vectors, len(vectors))
-        items = dict.fromkeys(view.item_rows[rows].tolist())
-        return np.array(list(items), dtype=np.int32)[:n]
+        there, n_versions = self._with_text(vectors), _VERSIONS * n
+        while True:
+            rows = nearest(vectors[interests], vectors, there, n_versions)
+            items = dict.fromkeys(view.item_rows[rows].tolist())
+            if len(items) >= n or n_versions >= len(vectors):
+                return np.array(list(items), dtype=np.int32)[:n]
+            n_versions = len(vectors)
+
+    def _with_text(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Say which rows are no zeros; kept, because reading all of them takes a millisecond.
+
+        Returns:
+            bool (n_versions,).
+        """
+        looked_at = self._looked_at
+        if looked_at[0] is not vectors:
+            looked_at = self._looked_at = vectors, np.asarray(vectors.any(axis=1))
+        return looked_at[1]
 
 
 def _vectors(view: SourceView) -> NDArray[np.float32] | None:

@@ -17,6 +17,7 @@ from recsys.config import Section, parse_settings
 from recsys.features.profile import LogProfile
 from recsys.features.vocabulary import Aggregate, count, since_last
 from recsys.hookspecs import CandidateSource, Filter, SourceView, hookimpl
+from recsys.retrieval.best import best_rows
 
 #: Share of repeats in the log from which on they are recommended.
 _MANY: Final = 0.05
@@ -50,7 +51,7 @@ class ActedOnBefore:
         counts, ages_s = view.item_values(_COUNT.name), view.item_values(_AGE.name)
         acted_on = np.flatnonzero(counts > 0)
         worth = counts[acted_on] / (1.0 + ages_s[acted_on] / _FORGOTTEN_S)
-        return acted_on[np.argsort(-worth, kind="stable")][:n].astype(np.int32)
+        return acted_on[best_rows(worth, n)].astype(np.int32)
 
 
 @hookimpl

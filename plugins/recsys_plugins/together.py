@@ -27,6 +27,7 @@ from recsys.features.models import (
 )
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate, Feature, last_items
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
+from recsys.retrieval.best import best_rows
 from recsys.retrieval.cooccurrence import (
     Neighbours,
     Pairs,
@@ -85,6 +86,7 @@ class FittedTogether:
         self._items, self._table = items, table
         self._codes = {item_id: code for code, item_id in enumerate(ids)}
         self._of_rows = np.zeros(0, dtype=np.int32)
+        self._rows = np.full(len(ids), -1, dtype=np.int32)
         self._growing = threading.Lock()
         self.refresh()
 
@@ -98,25 +100,21 @@ class FittedTogether:
         past = self._known(batch.histories[_LAST].items)
         return score(self._table, self._known(batch.items), batch.offsets, past)
 
-    def proposals(self, last: NDArray[np.int32]) -> list[int]:
+    def proposals(self, last: NDArray[np.int32], n: int) -> NDArray[np.int32]:
         """List what goes with a user's last items.
 
         Args:
             last: int32 (1, n): item rows of the last items.
+            n: How many at most.
 
         Returns:
-            Item rows, best first.
+            int32 (<= n,): item rows, best first.
         """
         everything = np.arange(len(self.ids), dtype=np.int32)
         offsets = np.array([0, len(everything)], dtype=np.int64)
         means = score(self._table, everything, offsets, self._known(last))[:, 0]
-        rows = np.full(len(everything), -1, dtype=np.int32)
-        of_rows = self._of_rows
-        known = np.flatnonzero(of_rows >= 0)
-        rows[of_rows[known]] = known
-        order = np.argsort(-means, kind="stable")
-        found = order[(means[order] > 0) & (rows[order] >= 0)]
-        return [int(row) for row in rows[found]]
+        means[~((means > 0) & (self._rows >= 0))] = np.nan
+        return self._rows[best_rows(means, n)]
 
     def refresh(self) -> None:
         """Look up the items that the catalogue has gained."""
@@ -124,6 +122,8 @@ class FittedTogether:
             known = self._of_rows
             added = self._items.ids[len(known) :]
             codes = np.array([self._codes.get(item_id, -1) for item_id in added], dtype=np.int32)
+            fresh = np.flatnonzero(codes >= 0)
+            self._rows[codes[fresh]] = len(known) + fresh
             self._of_rows = np.concatenate([known, codes])
 
     def save(self, folder: Path) -> None:
@@ -244,10 +244,9 @@ class GoesTogether:
     def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
         """Propose the n items that go best with the user's last ones."""
         model = view.models.get(_NAME)
-        rows: list[int] = []
-        if isinstance(model, FittedTogether):
-            rows = model.proposals(view.histories[_LAST].items)
-        return np.array(rows[:n], dtype=np.int32)
+        if not isinstance(model, FittedTogether):
+            return np.zeros(0, dtype=np.int32)
+        return model.proposals(view.histories[_LAST].items, n)
 
 
 @hookimpl

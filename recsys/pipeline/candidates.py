@@ -20,8 +20,9 @@ from recsys.hookspecs import CandidateSource, SourceView
 from recsys.pipeline.given import CandidateAttribute, columns_of
 from recsys.pipeline.requests import RecommendQuery
 
-#: Candidates that are ranked for one recommendation, before `top_k` asks for more.
-POOL_SIZE = 500
+#: Candidates that are ranked for one recommendation; with a long `top_k` so many for each place.
+POOL_SIZE = 200
+_PER_PLACE = 2
 
 
 @dataclass(slots=True)
@@ -57,10 +58,10 @@ def find_candidates(
         The candidates; a source or filter that fails is left out and named.
     """
     found = Found(given=query.candidate_attributes)
-    pool = max(POOL_SIZE, query.top_k)
+    pool = max(POOL_SIZE, _PER_PLACE * query.top_k)
     view = source_view(scorer.capabilities.plan, scorer.contents.models, state, request)
     excluded = set(state.items.rows(query.exclude_item_ids).tolist()) | {None}
-    wanted = 2 * pool + len(query.exclude_item_ids)
+    wanted = pool + len(query.exclude_item_ids)
     while True:
         lists = [_propose(source, view, wanted, found) for source in scorer.capabilities.sources]
         taking_turns = chain.from_iterable(zip_longest(*lists))

@@ -368,6 +368,7 @@ class Engine:
         observer.scored(table.matrix, scores)
         order, failures = self._rules.order(scores, candidates.versions, query.top_k)
         table.warnings.extend(failed(error, "order", observer) for error in failures)
+        since = observer.stage("rules", since) if self._rules else since
         best = [item_ids[i] for i in order.tolist()]
         explanations: list[Explanation] = []
         if query.explain_top_k and len(order) and table.ranker is not None:

@@ -27,6 +27,9 @@ class Rules:
         self._models = scorer.contents.models
         self._items = live.state.items
 
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
     def versions(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Find what rules may ask of items; call it with the lock of the state held.
 

@@ -8,7 +8,7 @@ the request path. A hook exists because a first-party plugin uses it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recsys.config import Config
 from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel, FittedFeatureModel, Histories, ItemSource
-from recsys.features.profile import LogProfile
+from recsys.features.profile import Kind, LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 
 PROJECT = "recsys"
@@ -83,11 +83,14 @@ class Filter:
         name: For people.
         keep: Boolean expression over the candidate frame; missing keeps.
         aggregates: What the expression reads.
+        context: Request attributes that it reads though no event of the log need carry them, by
+            name: what callers ask for, such as a category.
     """
 
     name: str
     keep: pl.Expr
     aggregates: tuple[Aggregate, ...] = ()
+    context: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

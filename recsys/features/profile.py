@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import polars as pl
@@ -115,6 +115,18 @@ class LogProfile:
             "context": self.context,
             "candidate": self.candidates,
         }
+
+    def with_context(self, kinds: Mapping[str, Kind]) -> LogProfile:
+        """Add request attributes that no event of the log carries.
+
+        Args:
+            kinds: By name; attributes that the log has stay as they are.
+
+        Returns:
+            The profile with them.
+        """
+        added = {name: AttributeProfile(kind, 0, 0, 0, 0.0) for name, kind in kinds.items()}
+        return replace(self, context={**added, **self.context})
 
     def request_text(self, names: Iterable[str]) -> str:
         """Find a text attribute of requests, or else of users, by its usual names.

@@ -69,10 +69,11 @@ def find_candidates(
         found.rows = np.array(rows, dtype=np.int32)
         _apply_filters(scorer, state, request, found)
         exhausted = all(len(proposed) < wanted for proposed in lists)
-        if exhausted or len(found.rows) >= query.top_k:
+        if exhausted or len(found.rows) >= max(query.top_k, pool // 2):
             found.rows = found.rows[:pool]
             return found
-        # A user who acted on most of what was proposed: look further down the same lists.
+        # A filter that few pass, or a user who acted on most: look further down the same lists, or
+        # there is little to choose from.
         wanted *= 4
 
 
@@ -91,7 +92,7 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
             found.given, (), [state.items.ids[row] for row in found.rows.tolist()]
         ),
     )
-    plan = scorer.capabilities.plan
+    plan = scorer.capabilities.filter_plan
     try:
         kept = plan.keep_mask([f.keep for f in filters], slates, state)
     except EXPRESSION_FAILURES:

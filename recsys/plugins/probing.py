@@ -68,7 +68,8 @@ def probe_filters(
     """
     frames = _made_up_columns(plan, [rule.keep for _, rule in filters])
     for plugin, rule in filters:
-        run_within(budget_s, plugin, _FILTERS, partial(_probe_filter, plugin, rule, frames))
+        call = partial(_probe_filter, plugin, rule, frames, _attributes(plan))
+        run_within(budget_s, plugin, _FILTERS, call)
 
 
 def _made_up_columns(plan: FeaturePlan, exprs: Sequence[pl.Expr]) -> list[pl.DataFrame]:
@@ -130,11 +131,18 @@ def _probe(
             raise PluginError(plugin, _FEATURES, f"feature {feature.name} {cause}{hint}")
 
 
-def _probe_filter(plugin: str, rule: Filter, frames: Sequence[pl.DataFrame]) -> None:
+def _probe_filter(
+    plugin: str, rule: Filter, frames: Sequence[pl.DataFrame], attributes: set[str]
+) -> None:
     expr = rule.keep.alias("value")
     cause = _type_problem(expr, frames[0], expected="boolean") or _value_problem(expr, frames)
     if cause:
-        raise PluginError(plugin, _FILTERS, f"filter {rule.name} {cause}")
+        absent = {n for n in rule.keep.meta.root_names() if n.startswith(_SCOPES)} - attributes
+        hint = f" (no event of the log carries {', '.join(sorted(absent))})" if absent else ""
+        asked = [name.removeprefix("context.") for name in absent if name.startswith("context.")]
+        if asked:
+            hint = f'{hint}; expected Filter(..., context={{"{min(asked)}": KIND}})'
+        raise PluginError(plugin, _FILTERS, f"filter {rule.name} {cause}{hint}")
 
 
 def _type_problem(expr: pl.Expr, columns: pl.DataFrame, expected: str = "number or boolean") -> str:

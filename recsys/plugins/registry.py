@@ -7,7 +7,7 @@ calling them one by one lets the error name plugin, hook and cause.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from recsys.errors import PluginError
 from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel
 from recsys.features.plan import FeaturePlan, Offer, make_plan
-from recsys.features.profile import LogProfile
+from recsys.features.profile import DTYPES, Kind, LogProfile
 from recsys.features.vocabulary import Aggregate, Feature
 from recsys.hookspecs import CandidateSource, Filter, Rule
 from recsys.plugins.loader import LoadedPlugin, load_plugins
@@ -35,6 +35,7 @@ class Capabilities:
     Args:
         plugins: Name to version, in loading order.
         plan: Features, aggregates and feature models.
+        filter_plan: The same, with the request attributes that filters ask for.
         sources: Candidate sources.
         filters: Filters on recommendations.
         rules: Rules that order ranked lists anew.
@@ -44,6 +45,7 @@ class Capabilities:
 
     plugins: dict[str, str]
     plan: FeaturePlan
+    filter_plan: FeaturePlan
     sources: tuple[CandidateSource, ...]
     filters: tuple[Filter, ...]
     rules: tuple[Rule, ...]
@@ -110,17 +112,43 @@ def ask_plugins(
             *(f"rule {rule.name}" for rule in ordering),
         )
     plan = make_plan(profile, offers, extra)
+    filter_plan = replace(plan, profile=profile.with_context(_asked_for(profile, filters)))
     probe_features(plan, config.plugins.budget_s)
-    probe_filters(plan, filters, config.plugins.budget_s)
+    probe_filters(filter_plan, filters, config.plugins.budget_s)
     return Capabilities(
         plugins={plugin.name: plugin.version for plugin in plugins},
         plan=plan,
+        filter_plan=filter_plan,
         sources=tuple(sources),
         filters=tuple(keeper for _, keeper in filters),
         rules=tuple(rules),
         offers=tuple(offers),
         others=others,
     )
+
+
+def _asked_for(profile: LogProfile, filters: Sequence[tuple[str, Filter]]) -> dict[str, Kind]:
+    """Put together which request attributes filters ask for.
+
+    Returns:
+        Kinds by name.
+
+    Raises:
+        PluginError: One is of no known kind, or of another one in the log or for another filter.
+    """
+    found: dict[str, Kind] = {}
+    for plugin, keeper in filters:
+        for name, kind in keeper.context.items():
+            logged = profile.context.get(name)
+            known = logged.kind if logged else found.setdefault(name, kind)
+            what = f"filter {keeper.name} reads context.{name} as {kind!r}"
+            if kind not in DTYPES:
+                cause = f"{what}; expected one of {', '.join(DTYPES)}"
+                raise PluginError(plugin, "recsys_filters", cause)
+            if known != kind:
+                whose = "events of the log carry it" if logged else "another filter reads it"
+                raise PluginError(plugin, "recsys_filters", f"{what}; {whose} as {known!r}")
+    return found
 
 
 def _listed(function: Callable[..., Iterable[Any]], arguments: list[Any]) -> list[Any]:

@@ -42,7 +42,8 @@ def proposals(subject: Subject, rng: np.random.Generator) -> str:
         for source in subject.sources:
             n_proposed += sum(_proposed(source, view, n, len(items) - 1) for n in _N)
         for keeper in subject.filters:
-            kept = plan.keep_mask([keeper.keep], subject.newest_request(items, user), state)
+            request = subject.newest_request(items, user)
+            kept = subject.filter_plan.keep_mask([keeper.keep], request, state)
             if kept.shape != items.shape:
                 broken(f"filter {keeper.name} decides on {len(kept)} of {len(items)} candidates")
     for rule in subject.rules:

@@ -31,6 +31,7 @@ class Subject:
         dataset: The same, encoded, and its requests.
         plan: What the plugin offers on it, without feature models, which only training can fit.
         aggregates: What its features read.
+        filter_plan: The same, with the request attributes that its filters ask for.
         sources: Its candidate sources.
         filters: Its filters.
         rules: Its rules.
@@ -41,6 +42,7 @@ class Subject:
     source: LogSource
     dataset: Dataset
     plan: FeaturePlan
+    filter_plan: FeaturePlan
     aggregates: tuple[Aggregate, ...]
     sources: tuple[CandidateSource, ...]
     filters: tuple[Filter, ...]
@@ -117,6 +119,7 @@ def make_subject(plugin: LoadedPlugin, source: LogSource, config: Config) -> Sub
         source=source,
         dataset=dataset,
         plan=plan,
+        filter_plan=offered.filter_plan,
         aggregates=_read_by(plan),
         sources=offered.sources,
         filters=offered.filters,

@@ -18,6 +18,7 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.config import RankerConfig
 from recsys.errors import TrainingError
@@ -31,6 +32,8 @@ _LEAF_SHARE = 500
 _FEWEST_ROWS = 5
 #: Sizes that are compared on the validation rows.
 _CURVE_POINTS = 40
+#: Share of them that is looked at to either side of a size.
+_STRETCH = 0.2
 #: With fewer, threads wait for each other longer than they count.
 _ROWS_PER_THREAD = 10_000
 #: No booster stops with fewer trees, and none goes on for so many that gain nothing.
@@ -172,6 +175,9 @@ class _Patience:
 def _best_size(boosters: list[lgb.Booster], checking: RankingRows) -> tuple[int, float | None]:
     """Find how many trees of each booster rank the validation rows best.
 
+    Of the sizes the one in the middle of the best stretch of the curve, and not its highest point:
+    a thousand lists are a noisy judge, and a lucky peak of a flat curve stands anywhere.
+
     Returns:
         Trees per booster, and nDCG@10 of the mean; all trees and None without validation rows.
     """
@@ -179,8 +185,27 @@ def _best_size(boosters: list[lgb.Booster], checking: RankingRows) -> tuple[int,
     if not len(checking):
         return n_trees, None
     step, curve = max(1, n_trees // _CURVE_POINTS), _Curve(checking)
-    sizes = (min(start + step, n_trees) for start in range(0, n_trees, step))
-    return max(((size, curve.at(boosters, size)) for size in sizes), key=lambda point: point[1])
+    sizes = [min(start + step, n_trees) for start in range(0, n_trees, step)]
+    found = np.array([curve.at(boosters, size) for size in sizes])
+    best = int(np.argmax(smoothed(found, round(_STRETCH * len(found)))))
+    return sizes[best], float(found[best])
+
+
+def smoothed(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Take the mean of each value and those around it.
+
+    Args:
+        values: float64 (n,).
+        reach: How many on either side; fewer where the values end.
+
+    Returns:
+        float64 (n,).
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
+    means: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
+    return means
 
 
 def _mean_of(boosters: list[lgb.Booster], size: int) -> str:

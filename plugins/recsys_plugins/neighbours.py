@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.models import Histories, ItemVectors
+from recsys.features.models import Histories, item_vectors_of
 from recsys.features.vocabulary import Aggregate, last_items
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
 from recsys.retrieval.exact import nearest
@@ -35,7 +35,7 @@ class NearestToInterests:
 
     def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
         """Propose the n nearest items."""
-        vectors = _vectors(view)
+        vectors = item_vectors_of(view.models)
         interests = _interests(view.histories["user_last_items"])
         if vectors is None or not len(interests):
             return np.zeros(0, dtype=np.int32)
@@ -57,13 +57,6 @@ class NearestToInterests:
         if looked_at[0] is not vectors:
             looked_at = self._looked_at = vectors, np.asarray(vectors.any(axis=1))
         return looked_at[1]
-
-
-def _vectors(view: SourceView) -> NDArray[np.float32] | None:
-    for model in view.models.values():
-        if isinstance(model, ItemVectors):
-            return model.item_vectors()
-    return None
 
 
 def _interests(histories: Histories) -> NDArray[np.int32]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.config import Section, parse_settings
-from recsys.features.models import ItemVectors
+from recsys.features.models import item_vectors_of
 from recsys.hookspecs import ListView, Rule, hookimpl
 
 _TINY: Final = 1e-9
@@ -81,15 +81,14 @@ def mmr(
 
 
 def _vectors(view: ListView, n: int) -> NDArray[np.float32] | None:
-    for model in view.models.values():
-        if isinstance(model, ItemVectors):
-            known = model.item_vectors()
-            versions = view.versions[:n]
-            # An item that came in this moment has no vector yet.
-            there = (versions >= 0) & (versions < len(known))
-            found: NDArray[np.float32] = known[np.where(there, versions, 0)] * there[:, None]
-            return found
-    return None
+    known = item_vectors_of(view.models)
+    if known is None:
+        return None
+    versions = view.versions[:n]
+    # An item that came in this moment has no vector yet.
+    there = (versions >= 0) & (versions < len(known))
+    found: NDArray[np.float32] = known[np.where(there, versions, 0)] * there[:, None]
+    return found
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.models import FittedFeatureModel, ItemVectors
+from recsys.features.models import FittedFeatureModel, item_vectors_of
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import count
@@ -32,8 +32,7 @@ class FirstPlaces:
 
     def __init__(self, reader: OfflineReader, models: Mapping[str, FittedFeatureModel]) -> None:
         self._reader = reader
-        vectors = [m.item_vectors() for m in models.values() if isinstance(m, ItemVectors)]
-        self._vectors = vectors[0] if vectors and len(vectors[0]) else None
+        self._vectors = item_vectors_of(models)
         self._candidates: set[int] = set()
         self._placed: dict[str, set[int]] = defaultdict(set)
         self._sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))

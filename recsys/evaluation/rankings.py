@@ -13,8 +13,7 @@ from recsys.bundle.contents import Scorer
 from recsys.features.offline import OfflineReader
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import count, decayed_count
-from recsys.hookspecs import ListView
-from recsys.pipeline.rules import apply_rules
+from recsys.pipeline.rules import Rules
 from recsys.ranking.ranker import Ranker
 from recsys.schema import IMPRESSION
 from recsys.training.labels import LabelledSlates
@@ -69,8 +68,8 @@ class Rankings:
             columns = [plan.names.index(feature) for feature in ranker.feature_names]
             scores[name] = ranker.score(matrix[:, columns])
         scores["full"] = contents.ranker.score(matrix)
-        if self.scorer.capabilities.rules:
-            scores[BY_RULES] = self._by_rules(slates, scores["full"])
+        if rules := Rules(self.scorer, self.reader.items):
+            scores[BY_RULES] = self._by_rules(rules, slates, scores["full"])
         frozen = replace(slates, as_of=np.minimum(slates.as_of, self.frozen_at))
         scores["full_frozen"] = contents.ranker.score(self._matrix(frozen))
         return scores
@@ -79,18 +78,16 @@ class Rankings:
         found = self.scorer.plan.scores(slates, self.reader, self.scorer.contents.models)
         return self.scorer.plan.matrix(slates, self.reader, found)
 
-    def _by_rules(self, slates: Slates, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _by_rules(
+        self, rules: Rules, slates: Slates, scores: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         versions = self.reader.item_versions(slates)
-        rules, models = self.scorer.capabilities.rules, self.scorer.contents.models
         places = np.empty(len(scores))
         for low, high in pairwise(slates.offsets.tolist()):
-            order = low + np.argsort(-scores[low:high], kind="stable")
-            items = self.reader.items
-            view = ListView(scores[order], versions[order], high - low, items, models)
-            positions, failures = apply_rules(rules, view)
+            order, failures = rules.order(scores[low:high], versions[low:high], 0)
             for failure in failures:
                 raise failure
-            places[order[positions]] = -np.arange(high - low, dtype=np.float64)
+            places[low + order] = -np.arange(high - low, dtype=np.float64)
         return places
 
     def _shown(self, slates: Slates) -> Scores:

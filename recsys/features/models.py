@@ -179,3 +179,19 @@ class ItemVectors(Protocol):
     def item_vectors(self) -> NDArray[np.float32]:
         """Give all item vectors: (n_versions, embedding_size), unit length, zero where unknown."""
         ...
+
+
+def item_vectors_of(models: Mapping[str, FittedFeatureModel]) -> NDArray[np.float32] | None:
+    """Find the vectors of the first model that knows items as vectors.
+
+    Args:
+        models: Fitted feature models by name.
+
+    Returns:
+        As `ItemVectors.item_vectors`; None: there is no such model, or no item that it could know.
+    """
+    for model in models.values():
+        if isinstance(model, ItemVectors):
+            vectors = model.item_vectors()
+            return vectors if len(vectors) else None
+    return None

@@ -80,7 +80,7 @@ class Engine:
         self._scorer = scorer
         self._live = live
         self._cascade = Cascade(scorer, live)
-        self._rules = Rules(scorer, live)
+        self._rules = Rules(scorer, live.state.items)
         self._feature_log: FeatureLog | None = None
 
     @property

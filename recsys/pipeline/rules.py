@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError, told
+from recsys.features.entities import Entities
 from recsys.hookspecs import ListView, Rule
-from recsys.pipeline.live import LiveState
 
 
 class Rules:
-    """The rules of a bundle's plugins, on what is known now.
+    """The rules of a bundle's plugins.
 
     Args:
         scorer: The bundle.
-        live: What is known.
+        items: The catalogue.
     """
 
-    def __init__(self, scorer: Scorer, live: LiveState) -> None:
+    def __init__(self, scorer: Scorer, items: Entities) -> None:
         self._rules = scorer.capabilities.rules
         self._models = scorer.contents.models
-        self._items = live.state.items
+        self._items = items
 
     def __bool__(self) -> bool:
         return bool(self._rules)

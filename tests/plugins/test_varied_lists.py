@@ -83,6 +83,9 @@ def test_what_is_like_the_first_place_steps_back_and_strangers_do_not_matter() -
     assert rule.reorder(view).tolist() == [0, 2, 1]
     assert rule.reorder(replace(view, n_places=1)).tolist() == [0]
     assert rule.reorder(replace(view, models={})).tolist() == []
+    # Where no event described an item there is no vector at all.
+    bare = view_of([1.0, 0.5], [-1, -1], vectors=np.zeros((0, 2)))
+    assert rule.reorder(bare).tolist() == []
 
 
 def test_no_value_has_more_places_than_it_may_while_there_are_others() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ class BatchReport:
     Args:
         n_users: Users asked for.
         n_rows: Rows written; fewer than users times top_k where candidates ran out.
+        warnings: How many lists came with each warning, such as that of a plugin that failed.
     """
 
     n_users: int
     n_rows: int
+    warnings: dict[str, int]
 
 
 def score_users(
@@ -58,18 +61,19 @@ def score_users(
     Raises:
         BatchError: The file cannot be written.
     """
-    n_rows = 0
+    n_rows, warnings = 0, Counter[str]()
     with lists_file(out) as writer:
         for start in range(0, len(user_ids), _USERS_PER_GROUP):
             lists = []
             for user_id in user_ids[start : start + _USERS_PER_GROUP]:
                 query = RecommendQuery(user_id=user_id, as_of=as_of, top_k=top_k)
                 lists.append((user_id, engine.recommend(query)))
+                warnings.update(lists[-1][1].warnings)
                 progress("scoring users", start + len(lists), len(user_ids))
             table = _table(lists)
             writer.write_table(table)
             n_rows += table.num_rows
-    return BatchReport(len(user_ids), n_rows)
+    return BatchReport(len(user_ids), n_rows, dict(warnings.most_common()))
 
 
 def share_of_users(user_ids: Sequence[str], number: int, n_shares: int) -> list[str]:

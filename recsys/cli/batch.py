@@ -33,7 +33,7 @@ def score(
     """Write the top k items of every user as Parquet or JSON lines."""
     from recsys.batch.lists_file import check_out
     from recsys.batch.score import score_users, share_of_users
-    from recsys.cli.output import print_json, progress_lines
+    from recsys.cli.output import notes, print_json, progress_lines
     from recsys.pipeline.engine import load_engine
 
     number, n_shares = read_shard(shard)
@@ -52,9 +52,16 @@ def score(
             progress=progress,
         )
     if as_json:
-        print_json({"out": out, "n_users": report.n_users, "n_rows": report.n_rows})
+        print_json({
+            "out": out,
+            "n_users": report.n_users,
+            "n_rows": report.n_rows,
+            "warnings": report.warnings,
+        })
     else:
         typer.echo(f"{out}: {report.n_rows:,} rows of {report.n_users:,} users")
+    for warning, n_lists in report.warnings.items():
+        notes.print(f"warning, {n_lists:,} lists: {warning}")
 
 
 def read_shard(text: str) -> tuple[int, int]:

@@ -80,28 +80,34 @@ def evaluate(
 def evaluate_with_progress(
     workspace: Workspace, bundle: str = "", baselines: tuple[str, ...] = ()
 ) -> Evaluation:
-    """Evaluate while a progress bar runs.
+    """Evaluate while a progress bar runs, and keep the result.
 
     Returns:
         The evaluation.
     """
     from recsys.cli.output import progress_lines
     from recsys.evaluation.report import evaluate as run
+    from recsys.evaluation.report import save_evaluation
     from recsys.events.pieces import StoredLog
 
     with progress_lines() as progress:
         source = StoredLog(workspace.log_config, progress=progress)
-        return run(workspace, source, bundle or None, baselines, progress=progress)
+        evaluation = run(workspace, source, bundle or None, baselines, progress=progress)
+    save_evaluation(workspace, evaluation)
+    return evaluation
 
 
 def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) -> Evaluation:
     from recsys.cli.output import progress_lines
     from recsys.evaluation.cold_items import evaluate_cold_items
+    from recsys.evaluation.report import save_evaluation
     from recsys.events.pieces import StoredLog
 
     with progress_lines() as progress:
         source = StoredLog(workspace.log_config, progress=progress)
-        return evaluate_cold_items(workspace, source, baselines, progress=progress)
+        evaluation = evaluate_cold_items(workspace, source, baselines, progress=progress)
+    save_evaluation(workspace, evaluation)
+    return evaluation
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

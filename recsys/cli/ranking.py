@@ -1,13 +1,15 @@
-"""`recsys rank` and `recsys recommend`: one request, answered here or by a server."""
+"""`recsys rank` and `recsys recommend`: one request, answered here, without a server."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
+import msgspec
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+from recsys.schema import Attributes
 
 if TYPE_CHECKING:
     from recsys.pipeline.engine import Engine
@@ -18,6 +20,9 @@ SessionOption = Annotated[str, typer.Option("--session", help="Id of the visit; 
 TopOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return; 0: all.", min=0)]
 ExplainOption = Annotated[int, typer.Option("--explain", help="Items to explain.", min=0)]
 ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="Item never returned.")]
+ContextOption = Annotated[
+    str, typer.Option(help='What is known of the request, as JSON: \'{"device": "phone"}\'.')
+]
 
 
 def rank(
@@ -28,6 +33,7 @@ def rank(
     top_k: TopOption = 0,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
+    context: ContextOption = "{}",
     as_json: JsonOption = False,
 ) -> None:
     """Order candidates for a user with the active bundle and the log as it is now."""
@@ -44,6 +50,7 @@ def rank(
         top_k=top_k,
         explain_top_k=explain,
         exclude_item_ids=exclude or [],
+        context=read_context(context),
     )
     _print(engine, engine.rank(query), as_json=as_json)
 
@@ -55,6 +62,7 @@ def recommend(
     top_k: TopOption = 20,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
+    context: ContextOption = "{}",
     as_json: JsonOption = False,
 ) -> None:
     """Find items for a user in the catalogue and order them."""
@@ -70,8 +78,31 @@ def recommend(
         top_k=top_k,
         explain_top_k=explain,
         exclude_item_ids=exclude or [],
+        context=read_context(context),
     )
     _print(engine, engine.recommend(query), as_json=as_json)
+
+
+def read_context(text: str) -> Attributes:
+    """Read request attributes.
+
+    Returns:
+        Values by name, as an event carries them.
+
+    Raises:
+        BadParameter: It is no JSON object, or a value is none that an attribute can have.
+    """
+    from recsys.errors import EventError
+    from recsys.events.checks import check_attributes
+    from recsys.events.codec import JsonAttributes
+
+    try:
+        found = cast(Attributes, msgspec.json.decode(text, type=JsonAttributes))
+        check_attributes("context", found)
+    except (msgspec.DecodeError, EventError) as error:
+        problem = f'{text!r}: {error}; expected a JSON object such as {{"device": "phone"}}'
+        raise typer.BadParameter(problem, param_hint="--context") from error
+    return found
 
 
 def _print(engine: Engine, ranked: RankedList, *, as_json: bool) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 
 from recsys.bundle.contents import Scorer, read_profile, read_scorer
+from recsys.bundle.durable import write_durably
 from recsys.bundle.store import BundleStore
 from recsys.evaluation.baselines import train_baselines
 from recsys.evaluation.beyond import FirstPlaces
@@ -84,6 +87,20 @@ class Subject:
     dataset: Dataset
     requests: TestRequests
     baselines: Mapping[str, Ranker]
+
+
+def save_evaluation(workspace: Workspace, evaluation: Evaluation) -> Path:
+    """Keep an evaluation in the workspace; a later one of the same bundle takes its place.
+
+    Returns:
+        The file: JSON with the fields of `Evaluation`.
+    """
+    folder = workspace.reports / "evaluations"
+    folder.mkdir(parents=True, exist_ok=True)
+    what = "" if evaluation.protocol == "standard" else f"-{evaluation.protocol}"
+    path = folder / f"{evaluation.version}{what}.json"
+    write_durably(path, msgspec.json.format(msgspec.json.encode(evaluation), indent=2))
+    return path
 
 
 def evaluate(

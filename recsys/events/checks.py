@@ -41,10 +41,10 @@ def check_event(event: Event, *, now_us: int | None = None) -> None:
         _check_impression(event)
     elif isinstance(event, ItemEvent):
         _check_id("item_id", event.item_id)
-        _check_attributes("attributes", event.attributes)
+        check_attributes("attributes", event.attributes)
     else:
         _check_id("user_id", event.user_id)
-        _check_attributes("attributes", event.attributes)
+        check_attributes("attributes", event.attributes)
 
 
 def _check_interaction(event: InteractionEvent) -> None:
@@ -57,7 +57,7 @@ def _check_interaction(event: InteractionEvent) -> None:
     _check_length("session_id", event.session_id)
     if event.value is not None and not math.isfinite(event.value):
         raise EventError(field="value", reason="is not finite; expected a finite number")
-    _check_attributes("attributes", event.attributes)
+    check_attributes("attributes", event.attributes)
 
 
 def _check_impression(event: ImpressionEvent) -> None:
@@ -70,13 +70,13 @@ def _check_impression(event: ImpressionEvent) -> None:
     for position, item_id in enumerate(event.item_ids):
         if not 0 < len(item_id) <= MAX_ID_LENGTH:
             _check_id(f"item_ids[{position}]", item_id)
-    _check_attributes("context", event.context)
+    check_attributes("context", event.context)
     if not event.item_attributes:
         return
     if not event.item_attributes.keys() <= set(event.item_ids):
         raise EventError(field="item_attributes", reason="names an item that is not in item_ids")
     for attributes in event.item_attributes.values():
-        _check_attributes("item_attributes", attributes)
+        check_attributes("item_attributes", attributes)
 
 
 def _check_id(field: str, value: str) -> None:
@@ -102,7 +102,12 @@ def _check_instant(occurred_at: int, now_us: int | None) -> None:
         )
 
 
-def _check_attributes(field: str, attributes: Attributes) -> None:
+def check_attributes(field: str, attributes: Attributes) -> None:
+    """Check attributes of an item, a user, an interaction or a request.
+
+    Raises:
+        EventError: Names the first one at fault.
+    """
     for name, value in attributes.items():
         if not 0 < len(name) <= MAX_ID_LENGTH:
             raise EventError(

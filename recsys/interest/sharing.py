@@ -48,6 +48,22 @@ def n_launched() -> int:
     return int(found)
 
 
+def why_unrepeatable(device: str) -> str:
+    """Say why the same log and configuration may give other weights the next time.
+
+    Args:
+        device: `[interest] device`.
+
+    Returns:
+        Empty where they give the same.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return "fitted on CUDA, which adds numbers in no fixed order"
+    if n_launched() > 1:
+        return f"fitted by {n_launched()} processes; another number of them gives other weights"
+    return ""
+
+
 def join() -> None:
     """Join the other processes where a launcher started several; does nothing where it did not.
 

@@ -54,7 +54,7 @@ def train_ranker(
 
     Args:
         train: Rows to learn from.
-        validation: Later rows; every booster is cut where nDCG@10 of the mean is highest on them.
+        validation: Later rows; boosters are cut in the middle of their best stretch of nDCG@10.
             Without an impression that teaches an order: `config.trees`.
         config: Size and speed of the model; what is left open is chosen by the rows of `train`.
         seed: Of every random choice.

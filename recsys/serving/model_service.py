@@ -6,19 +6,23 @@ import grpc
 
 from recsys.bundle.store import BundleInfo
 from recsys.errors import RequestError
+from recsys.serving.admission import Gate
+from recsys.serving.observer import Observer
 from recsys.serving.switch import EngineSwitch
 from recsys.v1 import model_pb2, model_pb2_grpc
 
 
 class ModelService(model_pb2_grpc.ModelServiceServicer):
-    """Shows and exchanges the bundle that ranks.
+    """Shows and exchanges the bundle that ranks; one exchange at a time.
 
     Args:
         switch: Holds the engine.
+        observer: Hears of callers whose deadline passed while others exchanged.
     """
 
-    def __init__(self, switch: EngineSwitch) -> None:
+    def __init__(self, switch: EngineSwitch, observer: Observer) -> None:
         self._switch = switch
+        self._gate = Gate("switch models", running=1, observer=observer)
 
     def GetActiveModel(  # noqa: N802 - the name of the RPC
         self, request: model_pb2.GetActiveModelRequest, context: grpc.ServicerContext
@@ -53,10 +57,10 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Raises:
             RequestError: No version was named.
         """
-        del context
         if not request.version:
             raise RequestError([("version", "is empty; expected a published version")])
-        self._switch.activate(request.version)
+        with self._gate.turn(context):
+            self._switch.activate(request.version)
         return model_pb2.ActivateModelResponse(model=self._active())
 
     def RollBackModel(  # noqa: N802 - the name of the RPC
@@ -67,8 +71,9 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         Returns:
             The bundle that ranks from now on.
         """
-        del request, context
-        self._switch.roll_back()
+        del request
+        with self._gate.turn(context):
+            self._switch.roll_back()
         return model_pb2.RollBackModelResponse(model=self._active())
 
     def _models(self) -> list[model_pb2.Model]:

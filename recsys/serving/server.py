@@ -192,7 +192,7 @@ class RunningServer:
         event_pb2_grpc.add_EventServiceServicer_to_server(events, server)  # type: ignore[no-untyped-call]
         self._doors.events.serve(events)
         model_pb2_grpc.add_ModelServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            ModelService(switch), server
+            ModelService(switch, observer), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:

@@ -16,7 +16,7 @@ from recsys.events.progress import Progress
 from recsys.events.snapshot import LogSource
 from recsys.features.plan import FeaturePlan
 from recsys.features.store import ColumnStore
-from recsys.interest.sharing import leave
+from recsys.interest.sharing import leave, why_unrepeatable
 from recsys.plugins.registry import load_capabilities
 from recsys.ranking.metrics import measure
 from recsys.ranking.ranker import Ranker
@@ -160,6 +160,7 @@ def _train(
         plugins=tuple(PluginVersion(n, v) for n, v in capabilities.plugins.items()),
         feature_names=capabilities.plan.names,
         metrics=metrics,
+        not_reproducible="" if reused else why_unrepeatable(config.interest.device),
     )
 
     def write(folder: Path) -> ManifestDraft:

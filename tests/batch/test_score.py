@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -45,6 +46,25 @@ def test_batch_scores_are_those_of_rank(engine, tmp_path) -> None:
         ranked = engine.rank(RankQuery(user, rows["item_id"].to_list(), as_of))
         assert ranked.item_ids == rows["item_id"].to_list()
         assert ranked.scores == rows["score"].to_list()
+
+
+def test_warnings_of_lists_are_counted_not_lost(engine, tmp_path, monkeypatch) -> None:
+    plain = type(engine).recommend
+
+    def warned(self, query, *arguments):
+        ranked = plain(self, query, *arguments)
+        return replace(ranked, warnings=["incomplete"]) if query.user_id == "user1" else ranked
+
+    monkeypatch.setattr(type(engine), "recommend", warned)
+    report = score_users(
+        engine,
+        tmp_path / "top.parquet",
+        user_ids=["user1", "user2"],
+        top_k=2,
+        as_of=engine.now("log"),
+        progress=lambda label, done, total: None,
+    )
+    assert report.warnings == {"incomplete": 1}
 
 
 def test_nothing_half_written_stands_under_the_name(engine, tmp_path) -> None:

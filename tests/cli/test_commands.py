@@ -75,6 +75,8 @@ def test_all_problems_of_a_configuration_are_reported_together(tmp_path, capsys)
 
 def test_evaluate_prints_the_contract_of_its_json(run, folder) -> None:
     found = json.loads(run("evaluate", "--workspace", folder, "--json"))
+    kept = Path(folder) / "reports" / "evaluations" / f"{found['version']}.json"
+    assert json.loads(kept.read_text(encoding="utf-8")) == found
     expected = {"random", "shown_order", "click_rate", "without_text", "full", "full_frozen"}
     assert set(found["rankings"]) == expected
     assert set(found["rankings"]["full"]) >= {"auc", "mrr", "ndcg@5", "ndcg@10"}
@@ -133,6 +135,14 @@ def test_rank_and_recommend_print_lists(run, folder) -> None:
     assert ranked["explanations"][0]["contributions"]
     assert "Why " in run("recommend", "--user", "user1", "--explain", "1", "-w", folder)
     assert run("recommend", "--session", "a visit", "-w", folder)
+
+
+def test_what_is_known_of_a_request_is_said_as_json(run, folder) -> None:
+    context = ("--context", '{"device": "phone", "hour": 8}')
+    text = run("recommend", "--workspace", folder, "--user", "user1", "-k", "3", "--json", *context)
+    assert len(json.loads(text)["item_ids"]) == 3
+    for wrong in ("device=phone", '{"hour": null}', '{"tags": ["a", 1]}', '{"": 1}'):
+        run("rank", "item1", "--workspace", folder, "--context", wrong, status=2)
 
 
 def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:

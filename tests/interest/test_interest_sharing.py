@@ -39,6 +39,15 @@ def test_what_a_launcher_left_out_is_named(monkeypatch, said, reason):
     assert not sharing.joined()
 
 
+def test_a_manifest_says_why_another_fit_would_differ(monkeypatch):
+    assert not sharing.why_unrepeatable("cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "by 2 processes" in sharing.why_unrepeatable("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "no fixed order" in sharing.why_unrepeatable("auto")
+    assert "by 2 processes" in sharing.why_unrepeatable("cpu")
+
+
 def test_one_process_has_all_the_work_and_the_last_word():
     sharing.join()
     assert (sharing.rank(), sharing.n_processes(), sharing.joined()) == (0, 1, False)

@@ -96,6 +96,29 @@ def test_a_roll_back_loads_the_bundle_before_the_store_changes():
     assert loaded_first == [True]
 
 
+def test_a_switch_whose_caller_waits_no_more_is_not_begun():
+    class Slow(FakeEngine):
+        def with_bundle(self, version):
+            begun.append(version)
+            is_loading.set()
+            may_end.wait(10)
+            return super().with_bundle(version)
+
+    begun, is_loading, may_end = [], threading.Event(), threading.Event()
+    serving = running(Slow("v1"), bundles=FakeBundles("v1", "v2", "v3"))
+    with serving as (server, _), Client(server.address) as client:
+        first = threading.Thread(target=client.activate, args=("v2",))
+        first.start()
+        assert is_loading.wait(10)
+        with pytest.raises(grpc.RpcError) as found:
+            client.activate("v3", timeout_s=0.2)
+        may_end.set()
+        first.join()
+        assert client.activate("v2").version == "v2"
+    assert found.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert begun == ["v2"]
+
+
 def test_a_roll_back_follows_the_store_when_others_switch_it_meanwhile():
     class Elsewhere(FakeBundles):
         def roll_back(self):

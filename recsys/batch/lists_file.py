@@ -13,18 +13,30 @@ import pyarrow.parquet as pq
 
 from recsys.errors import BatchError
 
-SCHEMA: Final = pa.schema([
-    pa.field("user_id", pa.string(), nullable=False),
-    pa.field("rank", pa.int32(), nullable=False),
-    pa.field("item_id", pa.string(), nullable=False),
-    pa.field("score", pa.float64(), nullable=False),
-    pa.field("model_version", pa.string(), nullable=False),
-])
 _FORMATS: Final = (".parquet", ".jsonl")
 
 
+def schema_of(whose: str) -> pa.Schema:
+    """Describe the rows of lists.
+
+    Args:
+        whose: Name of the column that says what a list is for, such as `user_id`.
+
+    Returns:
+        The columns; no value is missing.
+    """
+    types = {
+        whose: pa.string(),
+        "rank": pa.int32(),
+        "item_id": pa.string(),
+        "score": pa.float64(),
+        "model_version": pa.string(),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
+
+
 class ListsWriter(Protocol):
-    """Takes tables of `SCHEMA`, one after the other."""
+    """Takes tables of one schema, one after the other."""
 
     def write_table(self, table: pa.Table) -> None:
         """Append rows."""
@@ -69,11 +81,12 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def lists_file(out: Path) -> Iterator[ListsWriter]:
+def lists_file(out: Path, schema: pa.Schema) -> Iterator[ListsWriter]:
     """Write a file beside and rename it at the end; what was not completed is removed.
 
     Args:
         out: Its name; `.parquet` and `.jsonl` say the format.
+        schema: Of its rows.
 
     Yields:
         The writer.
@@ -83,7 +96,7 @@ def lists_file(out: Path) -> Iterator[ListsWriter]:
     """
     check_out(out)
     partial = _partial(out)
-    writer = pq.ParquetWriter(partial, SCHEMA) if out.suffix == ".parquet" else _JsonLines(partial)
+    writer = pq.ParquetWriter(partial, schema) if out.suffix == ".parquet" else _JsonLines(partial)
     try:
         with writer:
             yield writer

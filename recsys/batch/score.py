@@ -1,21 +1,22 @@
-"""The top k of many users as a file, by the very engine that serves."""
+"""The top k of many users, or items, as a file, by the very engine that serves."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import xxhash
 
-from recsys.batch.lists_file import SCHEMA, lists_file
+from recsys.batch.lists_file import lists_file, schema_of
 from recsys.events.progress import Progress
 from recsys.pipeline.engine import Engine
 from recsys.pipeline.requests import RankedList, RecommendQuery
 
-_USERS_PER_GROUP = 1000
+_LISTS_PER_GROUP = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,12 @@ class BatchReport:
     """What was written.
 
     Args:
-        n_users: Users asked for.
-        n_rows: Rows written; fewer than users times top_k where candidates ran out.
+        n_lists: Users, or items, asked for.
+        n_rows: Rows written; fewer than lists times top_k where candidates ran out.
         warnings: How many lists came with each warning, such as that of a plugin that failed.
     """
 
-    n_users: int
+    n_lists: int
     n_rows: int
     warnings: dict[str, int]
 
@@ -61,46 +62,92 @@ def score_users(
     Raises:
         BatchError: The file cannot be written.
     """
-    n_rows, warnings = 0, Counter[str]()
-    with lists_file(out) as writer:
-        for start in range(0, len(user_ids), _USERS_PER_GROUP):
-            lists = []
-            for user_id in user_ids[start : start + _USERS_PER_GROUP]:
-                query = RecommendQuery(user_id=user_id, as_of=as_of, top_k=top_k)
-                lists.append((user_id, engine.recommend(query)))
-                warnings.update(lists[-1][1].warnings)
-                progress("scoring users", start + len(lists), len(user_ids))
-            table = _table(lists)
-            writer.write_table(table)
-            n_rows += table.num_rows
-    return BatchReport(len(user_ids), n_rows, dict(warnings.most_common()))
+
+    def ask(user: str) -> RecommendQuery:
+        return RecommendQuery(user_id=user, as_of=as_of, top_k=top_k)
+
+    told = partial(progress, "scoring users")
+    return _write(engine, out, user_ids, whose="user_id", ask=ask, told=told)
 
 
-def share_of_users(user_ids: Sequence[str], number: int, n_shares: int) -> list[str]:
-    """Choose the users that one of several processes scores.
+def relate_items(
+    engine: Engine,
+    out: Path,
+    *,
+    item_ids: Sequence[str],
+    top_k: int,
+    as_of: int,
+    progress: Progress,
+) -> BatchReport:
+    """Find what goes with every item, for nobody in particular, and write the lists.
 
     Args:
-        user_ids: All users.
+        engine: Ranks.
+        out: As of `score_users`, with seed_item_id in the place of user_id.
+        item_ids: Seeds, one list each; an unknown one gets what is recommended to a stranger.
+        top_k: Items per list.
+        as_of: The instant whose past is seen, in microseconds.
+        progress: Called with (what, items done, items in all).
+
+    Returns:
+        The report.
+
+    Raises:
+        BatchError: The file cannot be written.
+    """
+
+    def ask(item: str) -> RecommendQuery:
+        return RecommendQuery(user_id="", as_of=as_of, top_k=top_k, seed_item_ids=[item])
+
+    told = partial(progress, "relating items")
+    return _write(engine, out, item_ids, whose="seed_item_id", ask=ask, told=told)
+
+
+def _write(
+    engine: Engine,
+    out: Path,
+    ids: Sequence[str],
+    *,
+    whose: str,
+    ask: Callable[[str], RecommendQuery],
+    told: Callable[[int, int], None],
+) -> BatchReport:
+    n_rows, warnings, schema = 0, Counter[str](), schema_of(whose)
+    with lists_file(out, schema) as writer:
+        for start in range(0, len(ids), _LISTS_PER_GROUP):
+            lists = []
+            for one in ids[start : start + _LISTS_PER_GROUP]:
+                lists.append((one, engine.recommend(ask(one))))
+                warnings.update(lists[-1][1].warnings)
+                told(start + len(lists), len(ids))
+            table = _table(lists, schema)
+            writer.write_table(table)
+            n_rows += table.num_rows
+    return BatchReport(len(ids), n_rows, dict(warnings.most_common()))
+
+
+def share_of(ids: Sequence[str], number: int, n_shares: int) -> list[str]:
+    """Choose what one of several processes makes lists for.
+
+    Args:
+        ids: All users, or items.
         number: Which share, from 1.
         n_shares: How many there are.
 
     Returns:
-        Users of the share in the order given; who is in it follows from the id alone.
+        Ids of the share in the order given; which are in it follows from the id alone.
     """
-    return [
-        user
-        for user in user_ids
-        if xxhash.xxh3_64_intdigest(user.encode()) % n_shares == number - 1
-    ]
+    return [one for one in ids if xxhash.xxh3_64_intdigest(one.encode()) % n_shares == number - 1]
 
 
-def _table(lists: Sequence[tuple[str, RankedList]]) -> pa.Table:
-    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    for user_id, ranked in lists:
+def _table(lists: Sequence[tuple[str, RankedList]], schema: pa.Schema) -> pa.Table:
+    whose = schema.names[0]
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    for name, ranked in lists:
         n_items = len(ranked.item_ids)
-        columns["user_id"] += [user_id] * n_items
+        columns[whose] += [name] * n_items
         columns["rank"] += range(1, n_items + 1)
         columns["item_id"] += ranked.item_ids
         columns["score"] += ranked.scores
         columns["model_version"] += [ranked.model_version] * n_items
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=schema)

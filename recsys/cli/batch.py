@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+
+if TYPE_CHECKING:
+    from recsys.batch.score import BatchReport
+    from recsys.events.progress import Progress
+    from recsys.pipeline.engine import Engine
 
 cli = typer.Typer(help="Offline scoring, with the numbers of the server.")
 
@@ -17,49 +25,112 @@ def _group() -> None:
     """Offline scoring, with the numbers of the server."""
 
 
+OutOption = Annotated[Path, typer.Option(help="File to write: NAME.parquet or NAME.jsonl.")]
+TopOption = Annotated[int, typer.Option(help="Items per list.", min=1, max=10_000)]
+ShardOption = Annotated[str, typer.Option(help="K/N: the K-th of N shares, for N processes.")]
+
+
 @cli.command()
 def score(
-    out: Annotated[Path, typer.Option(help="File to write: NAME.parquet or NAME.jsonl.")],
+    out: OutOption,
     workspace: WorkspaceOption = Path(),
-    top_k: Annotated[int, typer.Option(help="Items per user.", min=1, max=10_000)] = 20,
+    top_k: TopOption = 20,
     users: Annotated[
         Path | None, typer.Option(help="File with one user id a line; default: all of the log.")
     ] = None,
-    shard: Annotated[
-        str, typer.Option(help="K/N: the K-th of N shares of the users, for N processes.")
-    ] = "1/1",
+    shard: ShardOption = "1/1",
     as_json: JsonOption = False,
 ) -> None:
     """Write the top k items of every user as Parquet or JSON lines."""
+    from recsys.batch.score import score_users
+
+    wanted = read_ids(users, "--users") if users else None
+    batch = _open(workspace, out, shard, wanted, lambda engine: engine.user_ids())
+    with batch.progress() as progress:
+        report = score_users(
+            batch.engine,
+            out,
+            user_ids=batch.ids,
+            top_k=top_k,
+            as_of=batch.as_of,
+            progress=progress,
+        )
+    _print(out, report, "users", as_json=as_json)
+
+
+@cli.command()
+def related(
+    out: OutOption,
+    workspace: WorkspaceOption = Path(),
+    top_k: TopOption = 20,
+    items: Annotated[
+        Path | None, typer.Option(help="File with one item id a line; default: all of the log.")
+    ] = None,
+    shard: ShardOption = "1/1",
+    as_json: JsonOption = False,
+) -> None:
+    """Write what goes with every item, for nobody in particular, as Parquet or JSON lines."""
+    from recsys.batch.score import relate_items
+
+    wanted = read_ids(items, "--items") if items else None
+    batch = _open(workspace, out, shard, wanted, lambda engine: engine.item_ids())
+    with batch.progress() as progress:
+        report = relate_items(
+            batch.engine,
+            out,
+            item_ids=batch.ids,
+            top_k=top_k,
+            as_of=batch.as_of,
+            progress=progress,
+        )
+    _print(out, report, "items", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a command makes lists with: the engine, for which ids, and as of when."""
+
+    engine: Engine
+    ids: list[str]
+    as_of: int
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        from recsys.cli.output import progress_lines
+
+        return progress_lines()
+
+
+def _open(
+    workspace: Path,
+    out: Path,
+    shard: str,
+    wanted: list[str] | None,
+    everything: Callable[[Engine], list[str]],
+) -> _Batch:
     from recsys.batch.lists_file import check_out
-    from recsys.batch.score import score_users, share_of_users
-    from recsys.cli.output import notes, print_json, progress_lines
+    from recsys.batch.score import share_of
     from recsys.pipeline.engine import load_engine
 
     number, n_shares = read_shard(shard)
     opened = open_folder(workspace)
-    wanted = read_user_ids(users) if users else None
     check_out(out)
     engine = load_engine(opened)
-    chosen = share_of_users(engine.user_ids() if wanted is None else wanted, number, n_shares)
-    with progress_lines() as progress:
-        report = score_users(
-            engine,
-            out,
-            user_ids=chosen,
-            top_k=top_k,
-            as_of=engine.now(opened.config.serving.clock),
-            progress=progress,
-        )
+    ids = share_of(everything(engine) if wanted is None else wanted, number, n_shares)
+    return _Batch(engine, ids, engine.now(opened.config.serving.clock))
+
+
+def _print(out: Path, report: BatchReport, what: str, *, as_json: bool) -> None:
+    from recsys.cli.output import notes, print_json
+
     if as_json:
         print_json({
             "out": out,
-            "n_users": report.n_users,
+            f"n_{what}": report.n_lists,
             "n_rows": report.n_rows,
             "warnings": report.warnings,
         })
     else:
-        typer.echo(f"{out}: {report.n_rows:,} rows of {report.n_users:,} users")
+        typer.echo(f"{out}: {report.n_rows:,} rows of {report.n_lists:,} {what}")
     for warning, n_lists in report.warnings.items():
         notes.print(f"warning, {n_lists:,} lists: {warning}")
 
@@ -81,8 +152,12 @@ def read_shard(text: str) -> tuple[int, int]:
     return int(number), int(n_shares)
 
 
-def read_user_ids(path: Path) -> list[str]:
-    """Read user ids, one a line; empty lines are passed over.
+def read_ids(path: Path, option: str) -> list[str]:
+    """Read ids, one a line; empty lines are passed over.
+
+    Args:
+        path: The file.
+        option: That names it, for errors.
 
     Returns:
         Each id once, in the order of the file.
@@ -93,6 +168,6 @@ def read_user_ids(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        problem = f"{path} cannot be read; expected a text file with one user id a line"
-        raise typer.BadParameter(problem, param_hint="--users") from error
+        problem = f"{path} cannot be read; expected a text file with one id a line"
+        raise typer.BadParameter(problem, param_hint=option) from error
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

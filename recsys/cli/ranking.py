@@ -20,6 +20,9 @@ SessionOption = Annotated[str, typer.Option("--session", help="Id of the visit; 
 TopOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return; 0: all.", min=0)]
 ExplainOption = Annotated[int, typer.Option("--explain", help="Items to explain.", min=0)]
 ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="Item never returned.")]
+SeedOption = Annotated[
+    list[str] | None, typer.Option("--seed", help="Item that the user is looking at.")
+]
 ContextOption = Annotated[
     str, typer.Option(help='What is known of the request, as JSON: \'{"device": "phone"}\'.')
 ]
@@ -33,6 +36,7 @@ def rank(
     top_k: TopOption = 0,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
+    seed: SeedOption = None,
     context: ContextOption = "{}",
     as_json: JsonOption = False,
 ) -> None:
@@ -50,6 +54,7 @@ def rank(
         top_k=top_k,
         explain_top_k=explain,
         exclude_item_ids=exclude or [],
+        seed_item_ids=seed or [],
         context=read_context(context),
     )
     _print(engine, engine.rank(query), as_json=as_json)
@@ -62,6 +67,7 @@ def recommend(
     top_k: TopOption = 20,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
+    seed: SeedOption = None,
     context: ContextOption = "{}",
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +84,7 @@ def recommend(
         top_k=top_k,
         explain_top_k=explain,
         exclude_item_ids=exclude or [],
+        seed_item_ids=seed or [],
         context=read_context(context),
     )
     _print(engine, engine.recommend(query), as_json=as_json)

@@ -27,6 +27,7 @@ from recsys.events.snapshot import LogSnapshot, LogSource
 from recsys.features.actions import EncodedLog, encode_log
 from recsys.features.candidates import CandidateColumns, candidate_columns
 from recsys.features.offline import OfflineReader
+from recsys.features.seeds import Seeds
 from recsys.features.slates import Slates
 from recsys.pipeline.feature_log import ServedRequest, fingerprint
 from recsys.workspace import Workspace
@@ -191,11 +192,18 @@ class _Past:
             context=[request.context for request in batch],
             sessions=[request.session_id for request in batch],
             candidates=self._candidates(batch, sizes),
+            seeds=self._seeds(batch, log),
         )
         plan = self.scorer.plan.only(features)
         models = {n: m for n, m in self.scorer.contents.models.items() if n in plan.models}
         matrix = plan.matrix(slates, reader, plan.scores(slates, reader, models))
         return np.split(matrix, slates.offsets[1:-1])
+
+    def _seeds(self, batch: Sequence[ServedRequest], log: EncodedLog) -> Seeds | None:
+        if not any(request.seed_item_ids for request in batch):
+            return None
+        rows = [log.items.rows(request.seed_item_ids) for request in batch]
+        return Seeds(rows, self.scorer.contents.profile.commonest_type)
 
     def _candidates(self, batch: Sequence[ServedRequest], sizes: Sequence[int]) -> CandidateColumns:
         starts = np.cumsum([0, *sizes])

@@ -116,6 +116,11 @@ class LogProfile:
             "candidate": self.candidates,
         }
 
+    @property
+    def commonest_type(self) -> str:
+        """The interaction type that the log has most of; empty for a log without interactions."""
+        return max(self.event_types, key=lambda name: (self.event_types[name], name), default="")
+
     def with_context(self, kinds: Mapping[str, Kind]) -> LogProfile:
         """Add request attributes that no event of the log carries.
 

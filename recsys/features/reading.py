@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.features.entities import ANONYMOUS, Entities
 from recsys.features.models import Histories
+from recsys.features.seeds import in_front
 from recsys.features.slates import Slates
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate, parts_of
 from recsys.schema import IMPRESSION, SESSION
@@ -60,8 +61,25 @@ class StateReader(Protocol):
         """Read a `last_items` aggregate, one row per request.
 
         Returns:
-            The histories, newest first; empty where there is nobody or nothing was done.
+            The histories, newest first, seeds in front; empty where there is nobody or nothing was
+            done.
         """
+        past = self._done(aggregate, slates)
+        if slates.seeds is None:
+            return past
+        kind = self.types.known(slates.seeds.event_type)
+        if kind < 0 or not type_mask(aggregate.of, self.types)[kind]:
+            return past
+        rows = slates.seeds.rows
+        seeded = replace(
+            slates,
+            items=np.concatenate(rows),
+            offsets=np.concatenate([[0], np.cumsum([len(seeds) for seeds in rows])]),
+            candidates={},
+        )
+        return in_front(past, rows, self.item_versions(seeded), kind)
+
+    def _done(self, aggregate: Aggregate, slates: Slates) -> Histories:
         first, *others = parts_of(aggregate)
         unnamed = slates.users == ANONYMOUS
         if not others or not unnamed.any():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.features.candidates import CandidateColumns, chosen_candidates
 from recsys.features.entities import UNKNOWN
+from recsys.features.seeds import Seeds
 from recsys.schema import Attributes
 
 
@@ -27,6 +28,7 @@ class Slates:
             none at all.
         candidates: What the caller said of the candidates within their request, by name and kind;
             each column has n_candidates values. Empty when nothing was said.
+        seeds: What users are looking at; None: nobody said.
     """
 
     users: NDArray[np.int32]
@@ -36,6 +38,7 @@ class Slates:
     context: Sequence[Attributes] = field(default_factory=tuple)
     sessions: Sequence[str] = field(default_factory=tuple)
     candidates: CandidateColumns = field(default_factory=dict)
+    seeds: Seeds | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -73,6 +76,7 @@ class Slates:
             offsets=np.arange(len(self) + 1, dtype=np.int64),
             context=self.context,
             sessions=self.sessions,
+            seeds=self.seeds,
         )
 
     def alone(self, candidate: int) -> Slates:
@@ -89,6 +93,7 @@ class Slates:
             context=self.context,
             sessions=self.sessions,
             candidates=chosen_candidates(self.candidates, slice(candidate, candidate + 1)),
+            seeds=self.seeds,
         )
 
     def part(self, start: int, stop: int) -> Slates:
@@ -106,6 +111,7 @@ class Slates:
             context=self.context[start:stop] if self.context else (),
             sessions=self.sessions[start:stop] if self.sessions else (),
             candidates=chosen_candidates(self.candidates, slice(int(low), int(high))),
+            seeds=self.seeds and self.seeds.take(np.arange(start, stop)),
         )
 
     def take(self, requests: NDArray[np.int64]) -> Slates:
@@ -126,6 +132,7 @@ class Slates:
             context=[self.context[i] for i in requests.tolist()] if self.context else (),
             sessions=[self.sessions[i] for i in requests.tolist()] if self.sessions else (),
             candidates=chosen_candidates(self.candidates, chosen),
+            seeds=self.seeds and self.seeds.take(requests),
         )
 
     def candidates_of(self, requests: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError, told
+from recsys.features.entities import ANONYMOUS
 from recsys.features.matrix import EXPRESSION_FAILURES
 from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
@@ -46,7 +47,8 @@ def find_candidates(
     """Collect what the sources propose and take out what must not be recommended.
 
     Sources take turns, best proposals first, so that none can crowd out another. Each is asked for
-    more than it may contribute, because exclusions and filters come afterwards.
+    more than it may contribute, because exclusions and filters come afterwards. Sources that read
+    last items are shown seeds in place of a past; all others then only fill up the list.
 
     Args:
         scorer: Whose sources, filters and models are used.
@@ -57,24 +59,64 @@ def find_candidates(
     Returns:
         The candidates; a source or filter that fails is left out and named.
     """
-    found = Found(given=query.candidate_attributes)
-    pool = max(POOL_SIZE, _PER_PLACE * query.top_k)
-    view = source_view(scorer.capabilities.plan, scorer.contents.models, state, request)
-    excluded = set(state.items.rows(query.exclude_item_ids).tolist()) | {None}
-    wanted = pool + len(query.exclude_item_ids)
-    while True:
-        lists = [_propose(source, view, wanted, found) for source in scorer.capabilities.sources]
-        taking_turns = chain.from_iterable(zip_longest(*lists))
-        rows = [row for row in dict.fromkeys(taking_turns) if row not in excluded]
-        found.rows = np.array(rows, dtype=np.int32)
-        _apply_filters(scorer, state, request, found)
-        exhausted = all(len(proposed) < wanted for proposed in lists)
-        if exhausted or len(found.rows) >= max(query.top_k, pool // 2):
-            found.rows = found.rows[:pool]
-            return found
-        # A filter that few pass, or a user who acted on most: look further down the same lists, or
-        # there is little to choose from.
-        wanted *= 4
+    search = _Search(scorer, state, request, query)
+    sources = scorer.capabilities.sources
+    if request.seeds is None:
+        return search.among(sources)
+    related = tuple(source for source in sources if _reads_pasts(source))
+    found = search.among(related)
+    if len(found.rows) >= query.top_k:
+        return found
+    more = search.among(tuple(source for source in sources if source not in related))
+    rows = dict.fromkeys([*found.rows.tolist(), *more.rows.tolist()])
+    found.rows = np.array(list(rows), dtype=np.int32)[: search.pool]
+    found.failures |= more.failures
+    return found
+
+
+def _reads_pasts(source: CandidateSource) -> bool:
+    return any(aggregate.fold == "last_items" for aggregate in source.aggregates())
+
+
+class _Search:
+    """Asks sources for the candidates of one recommendation; arguments as `find_candidates`."""
+
+    def __init__(
+        self, scorer: Scorer, state: OnlineState, request: Slates, query: RecommendQuery
+    ) -> None:
+        self.pool = max(POOL_SIZE, _PER_PLACE * query.top_k)
+        self._scorer, self._state, self._request, self._query = scorer, state, request, query
+        asking = request
+        if request.seeds is not None:
+            nobody = np.array([ANONYMOUS], dtype=np.int32)
+            asking = replace(request, users=nobody, sessions=())
+        plan, models = scorer.capabilities.plan, scorer.contents.models
+        self._view = source_view(plan, models, state, asking)
+        never = [*query.exclude_item_ids, *query.seed_item_ids]
+        self._excluded = {*state.items.rows(never).tolist(), None}
+
+    def among(self, sources: Sequence[CandidateSource]) -> Found:
+        """Ask sources, and look further down their lists while too little passes the filters.
+
+        Returns:
+            At most as many candidates as the pool holds.
+        """
+        query = self._query
+        found = Found(given=query.candidate_attributes)
+        wanted = self.pool + len(query.exclude_item_ids) + len(query.seed_item_ids)
+        while True:
+            lists = [_propose(source, self._view, wanted, found) for source in sources]
+            taking_turns = chain.from_iterable(zip_longest(*lists))
+            rows = [row for row in dict.fromkeys(taking_turns) if row not in self._excluded]
+            found.rows = np.array(rows, dtype=np.int32)
+            _apply_filters(self._scorer, self._state, self._request, found)
+            exhausted = all(len(proposed) < wanted for proposed in lists)
+            if exhausted or len(found.rows) >= max(query.top_k, self.pool // 2):
+                found.rows = found.rows[: self.pool]
+                return found
+            # A filter that few pass, or a user who acted on most: look further down the same lists,
+            # or there is little to choose from.
+            wanted *= 4
 
 
 def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: Found) -> None:

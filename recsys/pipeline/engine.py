@@ -18,6 +18,7 @@ from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_scorer
 from recsys.bundle.locks import exclusive
 from recsys.bundle.store import BundleStore
 from recsys.features.candidates import CandidateColumns, said_of
+from recsys.features.seeds import Seeds
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.age import warn_of_old_log
 from recsys.pipeline.candidates import find_candidates
@@ -37,6 +38,7 @@ from recsys.pipeline.requests import (
     check_recommend,
 )
 from recsys.pipeline.rules import Rules
+from recsys.pipeline.seeding import seeds_of
 from recsys.pipeline.warming import answer_latest
 from recsys.ranking.trial import check_parses
 from recsys.schema import Event, VisibleEvent
@@ -163,7 +165,8 @@ class Engine:
         with self._live.lock:
             since = observer.stage("wait", since)
             rows = self._live.state.items.rows(item_ids)
-            slates = self._slates(query, rows, item_ids, query.item_ids)
+            seeds, unknown_seeds = self._seeds(query)
+            slates = self._slates(query, rows, item_ids, query.item_ids, seeds=seeds)
             since = observer.stage("rows", since)
             table = self._cascade.table(slates, query.haste, observer)
             versions = self._rules.versions(rows)
@@ -173,6 +176,7 @@ class Engine:
             some = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
             warning = f"{len(unknown)} unknown items were ranked without a history: {some}"
             table.warnings.append(warning)
+        table.warnings.extend(unknown_seeds)
         return self._answer(query, _Candidates(item_ids, versions, table), observer)
 
     def recommend(self, query: RecommendQuery, observer: RequestObserver = SILENT) -> RankedList:
@@ -194,10 +198,11 @@ class Engine:
         with self._live.lock:
             since = observer.stage("wait", since)
             nothing = np.zeros(0, dtype=np.int32)
-            request = self._slates(query, nothing)
+            seeds, unknown_seeds = self._seeds(query)
+            request = self._slates(query, nothing, seeds=seeds)
             found = find_candidates(self._scorer, self._live.state, request, query)
             item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
-            slates = self._slates(query, found.rows, item_ids)
+            slates = self._slates(query, found.rows, item_ids, seeds=seeds)
             observer.stage("candidates", since)
             table = self._cascade.table(slates, query.haste, observer)
             versions = self._rules.versions(found.rows)
@@ -205,6 +210,7 @@ class Engine:
         table.warnings.extend(
             failed(error, "candidates", observer) for error in found.failures.values()
         )
+        table.warnings.extend(unknown_seeds)
         return self._answer(query, _Candidates(item_ids, versions, table), observer)
 
     @property
@@ -318,6 +324,8 @@ class Engine:
         rows: NDArray[np.int32],
         item_ids: Sequence[str] = (),
         asked_ids: Sequence[str] = (),
+        *,
+        seeds: Seeds | None = None,
     ) -> Slates:
         # An event that was acknowledged must be seen by the next request, also when both carry the
         # same microsecond: the past is what is strictly before.
@@ -326,9 +334,14 @@ class Engine:
         said: CandidateColumns = {}
         if query.candidate_attributes:
             said = columns_of(query.candidate_attributes, asked_ids, item_ids)
-        return one_slate(
+        slates = one_slate(
             user, instant, rows, query.context, session_id=query.session_id, candidates=said
         )
+        return slates if seeds is None else replace(slates, seeds=seeds)
+
+    def _seeds(self, query: RankQuery | RecommendQuery) -> tuple[Seeds | None, list[str]]:
+        event_type = self._scorer.contents.profile.commonest_type
+        return seeds_of(query.seed_item_ids, self._live.state.items, event_type)
 
     def _record(
         self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table
@@ -336,6 +349,8 @@ class Engine:
         # With the lock held: the position of the state belongs to this very matrix.
         if self._feature_log is None or table.ranker is None or not self._feature_log.draw():
             return
+        seeds = slates.seeds.rows[0].tolist() if slates.seeds else []
+        seed_ids = [self._live.state.items.ids[row] for row in seeds]
         served = ServedRequest(
             request_id=query.request_id,
             user_id=query.user_id,
@@ -349,6 +364,7 @@ class Engine:
             context=query.context,
             session_id=query.session_id,
             item_ids=item_ids,
+            seed_item_ids=seed_ids,
             candidates=said_of(slates.candidates, len(item_ids)),
             features=table.ranker.feature_names,
             matrix=table.matrix,

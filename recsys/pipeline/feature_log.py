@@ -46,6 +46,7 @@ _SCHEMA: Final[dict[str, pl.DataType]] = {
     "context": pl.String(),
     "session_id": pl.String(),
     "item_ids": pl.List(pl.String()),
+    "seed_item_ids": pl.List(pl.String()),
     "candidates": pl.String(),
     "features": pl.List(pl.String()),
     "values": pl.List(pl.Float32()),
@@ -73,6 +74,7 @@ class ServedRequest:
         context: Request attributes.
         session_id: The visit; empty: that of the user.
         item_ids: Candidates.
+        seed_item_ids: What the user was looking at, as far as an event had named it.
         candidates: What the caller said of them: one value each by name, None: missing.
         features: Columns.
         matrix: float32 (n_candidates, n_features): NaN is missing.
@@ -90,6 +92,7 @@ class ServedRequest:
     context: Attributes
     session_id: str
     item_ids: list[str]
+    seed_item_ids: list[str]
     candidates: Mapping[str, Sequence[AttributeValue | None]]
     features: tuple[str, ...]
     matrix: NDArray[np.float32]
@@ -281,5 +284,6 @@ def _served(row: dict[str, Any]) -> ServedRequest:
         # A file of an older version has no such column: nothing was said of candidates.
         row[name] = msgspec.json.decode(row.get(name, "{}"))
     row.setdefault("n_erased", 0)
+    row.setdefault("seed_item_ids", [])
     row["features"] = tuple(row["features"])
     return ServedRequest(**row)

@@ -11,6 +11,8 @@ from recsys.pipeline.given import CandidateAttribute, check_given
 from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Attributes
 
 MAX_TOP_K = MAX_LIST_LENGTH
+#: More than any feature reads of a past.
+MAX_SEEDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class RankQuery:
         exclude_item_ids: Never returned.
         session_id: The visit, as in the events; empty: that of the user.
         candidate_attributes: What the caller says of the candidates.
+        seed_item_ids: What the user is looking at, such as the item of the page or those of the
+            basket, the most important first; at most 100. They count as the newest of the past.
         as_of: Instant in microseconds whose past may be seen.
         haste: What may be left out for the sake of time.
     """
@@ -58,6 +62,7 @@ class RankQuery:
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
     candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
+    seed_item_ids: list[str] = field(default_factory=list)
     haste: Haste = UNHURRIED
 
 
@@ -68,6 +73,8 @@ class RecommendQuery:
     Args:
         top_k: How many to return; 0: the default of 20.
         candidate_attributes: Each with the ids of its items.
+        seed_item_ids: The list is of what goes with them, and they are not in it; empty: with the
+            user's past.
     """
 
     user_id: str
@@ -79,6 +86,7 @@ class RecommendQuery:
     exclude_item_ids: list[str] = field(default_factory=list)
     session_id: str = ""
     candidate_attributes: list[CandidateAttribute] = field(default_factory=list)
+    seed_item_ids: list[str] = field(default_factory=list)
     haste: Haste = UNHURRIED
 
 
@@ -176,11 +184,15 @@ def _common_violations(query: RankQuery | RecommendQuery) -> list[tuple[str, str
     for name, number in (("top_k", query.top_k), ("explain_top_k", query.explain_top_k)):
         if not 0 <= number <= MAX_TOP_K:
             found.append((name, f"is {number}; expected 0 to {MAX_TOP_K}"))
-    if len(query.exclude_item_ids) > MAX_LIST_LENGTH:
-        n_ids = len(query.exclude_item_ids)
-        found.append(("exclude_item_ids", f"has {n_ids} ids; expected at most {MAX_LIST_LENGTH}"))
-    else:
-        found += _id_violations("exclude_item_ids", query.exclude_item_ids)
+    lists = {
+        "exclude_item_ids": (query.exclude_item_ids, MAX_LIST_LENGTH),
+        "seed_item_ids": (query.seed_item_ids, MAX_SEEDS),
+    }
+    for name, (ids, most) in lists.items():
+        if len(ids) > most:
+            found.append((name, f"has {len(ids)} ids; expected at most {most}"))
+        else:
+            found += _id_violations(name, ids)
     return found
 
 

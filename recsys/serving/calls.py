@@ -41,6 +41,8 @@ class RankOptions(TypedDict, total=False):
         session_id: The visit, as in the events.
         candidate_attributes: Values of the candidates by name: a list as long as that of the
             candidates, or values by item id; numbers (booleans) or texts, None: missing.
+        seed_item_ids: What the user is looking at, the most important first; what `recommend` finds
+            goes with them.
     """
 
     request_id: str
@@ -50,6 +52,7 @@ class RankOptions(TypedDict, total=False):
     exclude_item_ids: Sequence[str]
     session_id: str
     candidate_attributes: Mapping[str, CandidateValues]
+    seed_item_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,7 @@ def set_options(
     request.explain_top_k = options.get("explain_top_k", 0)
     request.exclude_item_ids.extend(options.get("exclude_item_ids", ()))
     request.session_id = options.get("session_id", "")
+    request.seed_item_ids.extend(options.get("seed_item_ids", ()))
     if "context" in options:
         request.context.CopyFrom(struct_of(options["context"]))
     for name, said in options.get("candidate_attributes", {}).items():

@@ -44,6 +44,7 @@ def rank_query_of(
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
         candidate_attributes=_given_of(request),
+        seed_item_ids=list(request.seed_item_ids),
         haste=haste,
     )
 
@@ -71,6 +72,7 @@ def recommend_query_of(
         exclude_item_ids=list(request.exclude_item_ids),
         session_id=request.session_id,
         candidate_attributes=_given_of(request),
+        seed_item_ids=list(request.seed_item_ids),
         haste=haste,
     )
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recsys/v1/ranking.proto\x12\trecsys.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xff\x01\n\x0bRankRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12(\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05top_k\x18\x05 \x01(\x05\x12\x15\n\rexplain_top_k\x18\x06 \x01(\x05\x12\x18\n\x10\x65xclude_item_ids\x18\x07 \x03(\t\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12;\n\x14\x63\x61ndidate_attributes\x18\t \x03(\x0b\x32\x1d.recsys.v1.CandidateAttribute\"T\n\x12\x43\x61ndidateAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\x01\x12\r\n\x05texts\x18\x04 \x03(\t\"\x9b\x01\n\x0cRankResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12,\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x16.recsys.v1.Explanation\x12\x10\n\x08warnings\x18\x06 \x03(\t\"\xf2\x01\n\x10RecommendRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x07\x63ontext\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x15\n\rexplain_top_k\x18\x05 \x01(\x05\x12\x18\n\x10\x65xclude_item_ids\x18\x06 \x03(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12;\n\x14\x63\x61ndidate_attributes\x18\x08 \x03(\x0b\x32\x1d.recsys.v1.CandidateAttribute\"\xa0\x01\n\x11RecommendResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12,\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x16.recsys.v1.Explanation\x12\x10\n\x08warnings\x18\x06 \x03(\t\"<\n\x11RankStreamRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.recsys.v1.RankRequest\"r\n\x12RankStreamResponse\x12+\n\x08response\x18\x01 \x01(\x0b\x32\x17.recsys.v1.RankResponseH\x00\x12%\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x14.recsys.v1.RankErrorH\x00\x42\x08\n\x06result\"m\n\tRankError\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\nviolations\x18\x04 \x03(\x0b\x32\x19.recsys.v1.FieldViolation\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\\\n\x0b\x45xplanation\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x01\x12.\n\rcontributions\x18\x03 \x03(\x0b\x32\x17.recsys.v1.Contribution\"D\n\x0c\x43ontribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\x32\xe0\x01\n\x0eRankingService\x12\x37\n\x04Rank\x12\x16.recsys.v1.RankRequest\x1a\x17.recsys.v1.RankResponse\x12\x46\n\tRecommend\x12\x1b.recsys.v1.RecommendRequest\x1a\x1c.recsys.v1.RecommendResponse\x12M\n\nRankStream\x12\x1c.recsys.v1.RankStreamRequest\x1a\x1d.recsys.v1.RankStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recsys/v1/ranking.proto\x12\trecsys.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x96\x02\n\x0bRankRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12(\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05top_k\x18\x05 \x01(\x05\x12\x15\n\rexplain_top_k\x18\x06 \x01(\x05\x12\x18\n\x10\x65xclude_item_ids\x18\x07 \x03(\t\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12;\n\x14\x63\x61ndidate_attributes\x18\t \x03(\x0b\x32\x1d.recsys.v1.CandidateAttribute\x12\x15\n\rseed_item_ids\x18\n \x03(\t\"T\n\x12\x43\x61ndidateAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\x01\x12\r\n\x05texts\x18\x04 \x03(\t\"\x9b\x01\n\x0cRankResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12,\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x16.recsys.v1.Explanation\x12\x10\n\x08warnings\x18\x06 \x03(\t\"\x89\x02\n\x10RecommendRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x07\x63ontext\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x15\n\rexplain_top_k\x18\x05 \x01(\x05\x12\x18\n\x10\x65xclude_item_ids\x18\x06 \x03(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12;\n\x14\x63\x61ndidate_attributes\x18\x08 \x03(\x0b\x32\x1d.recsys.v1.CandidateAttribute\x12\x15\n\rseed_item_ids\x18\t \x03(\t\"\xa0\x01\n\x11RecommendResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08item_ids\x18\x03 \x03(\t\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12,\n\x0c\x65xplanations\x18\x05 \x03(\x0b\x32\x16.recsys.v1.Explanation\x12\x10\n\x08warnings\x18\x06 \x03(\t\"<\n\x11RankStreamRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.recsys.v1.RankRequest\"r\n\x12RankStreamResponse\x12+\n\x08response\x18\x01 \x01(\x0b\x32\x17.recsys.v1.RankResponseH\x00\x12%\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x14.recsys.v1.RankErrorH\x00\x42\x08\n\x06result\"m\n\tRankError\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\nviolations\x18\x04 \x03(\x0b\x32\x19.recsys.v1.FieldViolation\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\\\n\x0b\x45xplanation\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x01\x12.\n\rcontributions\x18\x03 \x03(\x0b\x32\x17.recsys.v1.Contribution\"D\n\x0c\x43ontribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\x32\xe0\x01\n\x0eRankingService\x12\x37\n\x04Rank\x12\x16.recsys.v1.RankRequest\x1a\x17.recsys.v1.RankResponse\x12\x46\n\tRecommend\x12\x1b.recsys.v1.RecommendRequest\x1a\x1c.recsys.v1.RecommendResponse\x12M\n\nRankStream\x12\x1c.recsys.v1.RankStreamRequest\x1a\x1d.recsys.v1.RankStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recsys.v1.ranking_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RANKREQUEST']._serialized_start=69
-  _globals['_RANKREQUEST']._serialized_end=324
-  _globals['_CANDIDATEATTRIBUTE']._serialized_start=326
-  _globals['_CANDIDATEATTRIBUTE']._serialized_end=410
-  _globals['_RANKRESPONSE']._serialized_start=413
-  _globals['_RANKRESPONSE']._serialized_end=568
-  _globals['_RECOMMENDREQUEST']._serialized_start=571
-  _globals['_RECOMMENDREQUEST']._serialized_end=813
-  _globals['_RECOMMENDRESPONSE']._serialized_start=816
-  _globals['_RECOMMENDRESPONSE']._serialized_end=976
-  _globals['_RANKSTREAMREQUEST']._serialized_start=978
-  _globals['_RANKSTREAMREQUEST']._serialized_end=1038
-  _globals['_RANKSTREAMRESPONSE']._serialized_start=1040
-  _globals['_RANKSTREAMRESPONSE']._serialized_end=1154
-  _globals['_RANKERROR']._serialized_start=1156
-  _globals['_RANKERROR']._serialized_end=1265
-  _globals['_FIELDVIOLATION']._serialized_start=1267
-  _globals['_FIELDVIOLATION']._serialized_end=1319
-  _globals['_EXPLANATION']._serialized_start=1321
-  _globals['_EXPLANATION']._serialized_end=1413
-  _globals['_CONTRIBUTION']._serialized_start=1415
-  _globals['_CONTRIBUTION']._serialized_end=1483
-  _globals['_RANKINGSERVICE']._serialized_start=1486
-  _globals['_RANKINGSERVICE']._serialized_end=1710
+  _globals['_RANKREQUEST']._serialized_end=347
+  _globals['_CANDIDATEATTRIBUTE']._serialized_start=349
+  _globals['_CANDIDATEATTRIBUTE']._serialized_end=433
+  _globals['_RANKRESPONSE']._serialized_start=436
+  _globals['_RANKRESPONSE']._serialized_end=591
+  _globals['_RECOMMENDREQUEST']._serialized_start=594
+  _globals['_RECOMMENDREQUEST']._serialized_end=859
+  _globals['_RECOMMENDRESPONSE']._serialized_start=862
+  _globals['_RECOMMENDRESPONSE']._serialized_end=1022
+  _globals['_RANKSTREAMREQUEST']._serialized_start=1024
+  _globals['_RANKSTREAMREQUEST']._serialized_end=1084
+  _globals['_RANKSTREAMRESPONSE']._serialized_start=1086
+  _globals['_RANKSTREAMRESPONSE']._serialized_end=1200
+  _globals['_RANKERROR']._serialized_start=1202
+  _globals['_RANKERROR']._serialized_end=1311
+  _globals['_FIELDVIOLATION']._serialized_start=1313
+  _globals['_FIELDVIOLATION']._serialized_end=1365
+  _globals['_EXPLANATION']._serialized_start=1367
+  _globals['_EXPLANATION']._serialized_end=1459
+  _globals['_CONTRIBUTION']._serialized_start=1461
+  _globals['_CONTRIBUTION']._serialized_end=1529
+  _globals['_RANKINGSERVICE']._serialized_start=1532
+  _globals['_RANKINGSERVICE']._serialized_end=1756
 # @@protoc_insertion_point(module_scope)

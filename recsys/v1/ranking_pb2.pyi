@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RankRequest(_message.Message):
-    __slots__ = ("request_id", "user_id", "item_ids", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes")
+    __slots__ = ("request_id", "user_id", "item_ids", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes", "seed_item_ids")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class RankRequest(_message.Message):
     EXCLUDE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    SEED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user_id: str
     item_ids: _containers.RepeatedScalarFieldContainer[str]
@@ -27,7 +28,8 @@ class RankRequest(_message.Message):
     exclude_item_ids: _containers.RepeatedScalarFieldContainer[str]
     session_id: str
     candidate_attributes: _containers.RepeatedCompositeFieldContainer[CandidateAttribute]
-    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ...) -> None: ...
+    seed_item_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ..., seed_item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CandidateAttribute(_message.Message):
     __slots__ = ("name", "item_ids", "numbers", "texts")
@@ -58,7 +60,7 @@ class RankResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., item_ids: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("request_id", "user_id", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes")
+    __slots__ = ("request_id", "user_id", "context", "top_k", "explain_top_k", "exclude_item_ids", "session_id", "candidate_attributes", "seed_item_ids")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +69,7 @@ class RecommendRequest(_message.Message):
     EXCLUDE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    SEED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user_id: str
     context: _struct_pb2.Struct
@@ -75,7 +78,8 @@ class RecommendRequest(_message.Message):
     exclude_item_ids: _containers.RepeatedScalarFieldContainer[str]
     session_id: str
     candidate_attributes: _containers.RepeatedCompositeFieldContainer[CandidateAttribute]
-    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ...) -> None: ...
+    seed_item_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., top_k: _Optional[int] = ..., explain_top_k: _Optional[int] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., candidate_attributes: _Optional[_Iterable[_Union[CandidateAttribute, _Mapping]]] = ..., seed_item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("request_id", "model_version", "item_ids", "scores", "explanations", "warnings")

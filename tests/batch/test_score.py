@@ -11,11 +11,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys.batch.lists_file import SCHEMA, check_out, lists_file
-from recsys.batch.score import score_users
+from recsys.batch.lists_file import check_out, lists_file, schema_of
+from recsys.batch.score import relate_items, score_users
 from recsys.errors import BatchError
 from recsys.pipeline.engine import load_engine
-from recsys.pipeline.requests import RankQuery
+from recsys.pipeline.requests import RankQuery, RecommendQuery
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_batch_scores_are_those_of_rank(engine, tmp_path) -> None:
         progress=lambda label, done, total: seen.append((done, total)),
     )
     lists = pl.read_parquet(out)
-    assert report.n_users == len(users)
+    assert report.n_lists == len(users)
     assert report.n_rows == lists.height == 5 * len(users)
     assert seen[-1] == (len(users), len(users))
     for (user,), rows in lists.group_by(["user_id"], maintain_order=True):
@@ -46,6 +46,26 @@ def test_batch_scores_are_those_of_rank(engine, tmp_path) -> None:
         ranked = engine.rank(RankQuery(user, rows["item_id"].to_list(), as_of))
         assert ranked.item_ids == rows["item_id"].to_list()
         assert ranked.scores == rows["score"].to_list()
+
+
+def test_related_items_are_those_of_recommend(engine, tmp_path) -> None:
+    out, as_of = tmp_path / "related.parquet", engine.now("log")
+    seeds = [*engine.item_ids()[:5], "never heard of"]
+    report = relate_items(
+        engine,
+        out,
+        item_ids=seeds,
+        top_k=4,
+        as_of=as_of,
+        progress=lambda label, done, total: None,
+    )
+    rows = pl.read_parquet(out)
+    assert report.n_rows == rows.height == 24
+    assert report.warnings == {"1 unknown seed items were passed over": 1}
+    assert rows["seed_item_id"].unique(maintain_order=True).to_list() == seeds
+    mine = rows.filter(pl.col("seed_item_id") == seeds[1])
+    asked = RecommendQuery("", as_of, top_k=4, seed_item_ids=[seeds[1]])
+    assert mine["item_id"].to_list() == engine.recommend(asked).item_ids
 
 
 def test_warnings_of_lists_are_counted_not_lost(engine, tmp_path, monkeypatch) -> None:
@@ -114,7 +134,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, name) -> None:
     table = pa.table(
         {"user_id": ["u"] * 9, "rank": [1] * 9, "item_id": ["i"] * 9, "score": [0.5] * 9,
          "model_version": ["v"] * 9},
-        schema=SCHEMA,
+        schema=schema_of("user_id"),
     )  # fmt: skip
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
@@ -127,6 +147,6 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, name) -> None:
 
 
 def _write(out: Path, table: pa.Table) -> None:
-    with lists_file(out) as writer:
+    with lists_file(out, schema_of("user_id")) as writer:
         for _ in range(1_000):
             writer.write_table(table)

@@ -252,6 +252,19 @@ def test_batch_scores_users_of_a_file(run, folder, tmp_path) -> None:
     assert "6 rows of 2 users" in text
 
 
+def test_batch_relates_items_of_a_file(run, folder, tmp_path) -> None:
+    (tmp_path / "items.txt").write_text("item1\nitem2\n", encoding="utf-8")
+    out, items = str(tmp_path / "related.jsonl"), str(tmp_path / "items.txt")
+    options = ("--items", items, "-w", folder, "--top-k", "3", "--json")
+    found = json.loads(run("batch", "related", "--out", out, *options))
+    assert (found["n_items"], found["n_rows"]) == (2, 6)
+    rows = [json.loads(line) for line in Path(out).read_text(encoding="utf-8").splitlines()]
+    assert [row["seed_item_id"] for row in rows] == ["item1"] * 3 + ["item2"] * 3
+    options = ("--seed", "item1", "-w", folder, "-k", "3", "--json")
+    asked = json.loads(run("recommend", *options))
+    assert asked["item_ids"] == [row["item_id"] for row in rows[:3]]
+
+
 def test_shares_of_a_batch_are_all_users_once(run, folder, tmp_path) -> None:
     whole, found = str(tmp_path / "all.parquet"), []
     run("batch", "score", "-w", folder, "--out", whole, "--top-k", "2")

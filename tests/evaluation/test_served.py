@@ -57,11 +57,25 @@ def talk(client: Client) -> None:
             said = {"relevancy": {"item3": 0.25, "item4": -1.0}, "badge": ["new"] * len(asked)}
         if number % 4 == 1:
             said = {"relevancy": ["text"] * len(asked)}
-        ranked = client.rank(user, asked, request_id=f"r{number}", candidate_attributes=said)
+        seeds = ["item7"] if number % 7 == 0 else []
+        ranked = client.rank(
+            user,
+            asked,
+            request_id=f"r{number}",
+            candidate_attributes=said,
+            seed_item_ids=seeds,
+        )
         click = InteractionEvent(f"k{number}", 0, user or "user2", ranked.item_ids[0], "click")
         client.write_events([click])
         some = {"relevancy": {"item1": 3.0, "item2": 4.0}}
-        client.recommend(user, top_k=5, request_id=f"f{number}", candidate_attributes=some)
+        more = [f"item{number}", "never heard of", "item2"] if number % 3 else []
+        client.recommend(
+            user,
+            top_k=5,
+            request_id=f"f{number}",
+            candidate_attributes=some,
+            seed_item_ids=more,
+        )
 
 
 def verify(workspace: Workspace, *arguments: str, status: int = 0) -> str:

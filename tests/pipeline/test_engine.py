@@ -102,6 +102,8 @@ def test_an_unknown_user_gets_the_cold_start_list(engine, user) -> None:
         (RankQuery("u" * 257, ["i"], 1, top_k=-1), ["user_id", "top_k"]),
         (RankQuery("u", ["i"], 1, explain_top_k=-1), ["explain_top_k"]),
         (RankQuery("u", ["i"], 1, exclude_item_ids=[""]), ["exclude_item_ids[0]"]),
+        (RankQuery("u", ["i"], 1, seed_item_ids=["i"] * 101), ["seed_item_ids"]),
+        (RankQuery("u", ["i"], 1, seed_item_ids=["i", ""]), ["seed_item_ids[1]"]),
     ],
 )
 def test_a_bad_request_names_every_field_at_fault(engine, query, fields) -> None:
@@ -150,6 +152,61 @@ def test_recommendations_are_new_to_the_user_and_not_excluded(engine, world) -> 
 def test_recommending_to_a_stranger_falls_back_on_what_is_popular(engine) -> None:
     ranked = engine.recommend(RecommendQuery("stranger", engine.now("log")))
     assert len(ranked.item_ids) == 20
+
+
+def recommend(engine: Engine, user: str, seeds: list[str], **options):
+    at = engine.now("log")
+    return engine.recommend(RecommendQuery(user, at, seed_item_ids=seeds, **options))
+
+
+def test_what_goes_with_a_seed_is_of_its_kind_and_not_the_seed(engine, world) -> None:
+    for topic in ("space", "cooking"):
+        seeds = items_of(world, topic)[:2]
+        ranked = recommend(engine, "", seeds, top_k=10)
+        assert ranked.warnings == []
+        assert not set(seeds) & set(ranked.item_ids)
+        assert sum(world.topic_of_item[item] == topic for item in ranked.item_ids) >= 8
+
+
+def test_related_items_are_ordered_for_who_asks(engine, world) -> None:
+    fan = next(user for user, topic in world.topic_of_user.items() if topic == "space")
+    seed = items_of(world, "football")[0]
+    for_anybody, for_fan = (recommend(engine, user, [seed], top_k=20) for user in ("", fan))
+    assert for_fan.scores != for_anybody.scores
+    # What a fan of something else acted on is still left out.
+    bought = click(engine, fan, for_fan.item_ids[0])
+    engine.apply([bought])
+    assert for_fan.item_ids[0] not in recommend(engine, fan, [seed], top_k=20).item_ids
+
+
+def test_where_too_little_is_related_the_list_is_filled_up(engine, world) -> None:
+    everything = len(world.topic_of_item)
+    ranked = recommend(engine, "", ["item1"], top_k=everything)
+    assert len(ranked.item_ids) > 0.9 * everything
+    assert "item1" not in ranked.item_ids
+
+
+def test_unknown_seeds_are_a_warning(engine) -> None:
+    plain = recommend(engine, "user0", [])
+    ranked = recommend(engine, "user0", ["never", "heard of", "never"])
+    assert ranked.item_ids == plain.item_ids
+    assert ranked.warnings == ["2 unknown seed items were passed over"]
+    ranked = rank(engine, "user0", ["item1", "item2"], seed_item_ids=["never", "item3"])
+    assert ranked.warnings == ["1 unknown seed items were passed over"]
+
+
+def test_a_seed_counts_as_the_newest_action_without_being_one(engine, world) -> None:
+    topic = world.topic_of_user["user0"]
+    other = next(found for found in world.topic_of_item.values() if found != topic)
+    candidates = [item for item in world.topic_of_item if item not in items_of(world, other)[:3]]
+    before = rank(engine, "user0", candidates)
+    seeded = rank(engine, "user0", candidates, seed_item_ids=items_of(world, other)[:3])
+
+    def place(ranked) -> float:
+        return float(np.mean([ranked.item_ids.index(i) for i in items_of(world, other)[3:]]))
+
+    assert place(seeded) < place(before)
+    assert rank(engine, "user0", candidates).scores == before.scores
 
 
 def test_events_reach_a_bundle_that_is_opened_beside(engine) -> None:

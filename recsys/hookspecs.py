@@ -85,12 +85,15 @@ class Filter:
         aggregates: What the expression reads.
         context: Request attributes that it reads though no event of the log need carry them, by
             name: what callers ask for, such as a category.
+        items: The same of item attributes: what an event may say of an item one day, such as that
+            it is sold out.
     """
 
     name: str
     keep: pl.Expr
     aggregates: tuple[Aggregate, ...] = ()
     context: Mapping[str, Kind] = field(default_factory=dict)
+    items: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

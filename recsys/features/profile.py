@@ -121,17 +121,23 @@ class LogProfile:
         """The interaction type that the log has most of; empty for a log without interactions."""
         return max(self.event_types, key=lambda name: (self.event_types[name], name), default="")
 
-    def with_context(self, kinds: Mapping[str, Kind]) -> LogProfile:
-        """Add request attributes that no event of the log carries.
+    def with_attributes(
+        self, *, context: Mapping[str, Kind], items: Mapping[str, Kind]
+    ) -> LogProfile:
+        """Add attributes that no event of the log carries.
 
         Args:
-            kinds: By name; attributes that the log has stay as they are.
+            context: Of requests, kinds by name; attributes that the log has stay as they are.
+            items: The same of items.
 
         Returns:
             The profile with them.
         """
-        added = {name: AttributeProfile(kind, 0, 0, 0, 0.0) for name, kind in kinds.items()}
-        return replace(self, context={**added, **self.context})
+        return replace(
+            self,
+            context={**_never_seen(context), **self.context},
+            items={**_never_seen(items), **self.items},
+        )
 
     def request_text(self, names: Iterable[str]) -> str:
         """Find a text attribute of requests, or else of users, by its usual names.
@@ -146,6 +152,10 @@ class LogProfile:
             if name in attributes and attributes[name].kind == "string"
         ]
         return found[0] if found else ""
+
+
+def _never_seen(kinds: Mapping[str, Kind]) -> dict[str, AttributeProfile]:
+    return {name: AttributeProfile(kind, 0, 0, 0, 0.0) for name, kind in kinds.items()}
 
 
 class LogProfiler:

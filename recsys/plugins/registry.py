@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
@@ -35,7 +35,7 @@ class Capabilities:
     Args:
         plugins: Name to version, in loading order.
         plan: Features, aggregates and feature models.
-        filter_plan: The same, with the request attributes that filters ask for.
+        filter_plan: The same, with the attributes that filters ask for.
         sources: Candidate sources.
         filters: Filters on recommendations.
         rules: Rules that order ranked lists anew.
@@ -112,7 +112,8 @@ def ask_plugins(
             *(f"rule {rule.name}" for rule in ordering),
         )
     plan = make_plan(profile, offers, extra)
-    filter_plan = replace(plan, profile=profile.with_context(_asked_for(profile, filters)))
+    asked_for = {scope: _asked_for(profile, filters, scope) for scope in ("context", "items")}
+    filter_plan = replace(plan, profile=profile.with_attributes(**asked_for))
     probe_features(plan, config.plugins.budget_s)
     probe_filters(filter_plan, filters, config.plugins.budget_s)
     return Capabilities(
@@ -127,8 +128,10 @@ def ask_plugins(
     )
 
 
-def _asked_for(profile: LogProfile, filters: Sequence[tuple[str, Filter]]) -> dict[str, Kind]:
-    """Put together which request attributes filters ask for.
+def _asked_for(
+    profile: LogProfile, filters: Sequence[tuple[str, Filter]], scope: Literal["context", "items"]
+) -> dict[str, Kind]:
+    """Put together which attributes filters ask for.
 
     Returns:
         Kinds by name.
@@ -138,10 +141,11 @@ def _asked_for(profile: LogProfile, filters: Sequence[tuple[str, Filter]]) -> di
     """
     found: dict[str, Kind] = {}
     for plugin, keeper in filters:
-        for name, kind in keeper.context.items():
-            logged = profile.context.get(name)
+        for name, kind in getattr(keeper, scope).items():
+            logged = getattr(profile, scope).get(name)
             known = logged.kind if logged else found.setdefault(name, kind)
-            what = f"filter {keeper.name} reads context.{name} as {kind!r}"
+            column = f"{'item' if scope == 'items' else scope}.{name}"
+            what = f"filter {keeper.name} reads {column} as {kind!r}"
             if kind not in DTYPES:
                 cause = f"{what}; expected one of {', '.join(DTYPES)}"
                 raise PluginError(plugin, "recsys_filters", cause)

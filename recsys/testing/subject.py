@@ -31,7 +31,7 @@ class Subject:
         dataset: The same, encoded, and its requests.
         plan: What the plugin offers on it, without feature models, which only training can fit.
         aggregates: What its features read.
-        filter_plan: The same, with the request attributes that its filters ask for.
+        filter_plan: The same, with the attributes that its filters ask for.
         sources: Its candidate sources.
         filters: Its filters.
         rules: Its rules.

@@ -5,6 +5,7 @@ split.json            where training ended, in time
 ranker.txt            LightGBM, all columns
 fallback.txt          LightGBM, without the columns of the text model
 importance.json       what each column is worth to the ranker
+spreads.json          how each column was spread over the validation slice
 models/NAME/...       whatever the feature model NAME saved
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,6 +24,7 @@ from recsys.features.models import FittedFeatureModel, ItemSource
 from recsys.features.plan import FeaturePlan
 from recsys.features.profile import LogProfile
 from recsys.plugins.registry import Capabilities, load_capabilities
+from recsys.ranking.distribution import Distribution
 from recsys.ranking.ranker import Ranker
 from recsys.workspace import Workspace
 
@@ -33,6 +35,7 @@ SPLIT = "split.json"
 RANKER = "ranker.txt"
 FALLBACK = "fallback.txt"
 IMPORTANCE = "importance.json"
+SPREADS = "spreads.json"
 MODELS = "models"
 
 
@@ -70,6 +73,10 @@ class Contents:
     models: Mapping[str, FittedFeatureModel]
 
 
+#: How the columns of the ranker were spread over the validation slice, by name.
+Spreads: TypeAlias = dict[str, Distribution]
+
+
 @dataclass(frozen=True, slots=True)
 class Scorer:
     """A bundle that can score.
@@ -87,8 +94,9 @@ class Scorer:
     contents: Contents
 
 
-def write_contents(folder: Path, contents: Contents) -> None:
+def write_contents(folder: Path, contents: Contents, spreads: Spreads) -> None:
     """Write everything into the empty folder of a bundle."""
+    _write_json(folder / SPREADS, spreads)
     _write_json(folder / PROFILE, contents.profile)
     _write_json(folder / SPLIT, contents.split)
     _write_json(folder / IMPORTANCE, contents.ranker.importance())
@@ -106,6 +114,22 @@ def read_profile(bundle: OpenBundle) -> LogProfile:
         The profile.
     """
     return read_json(bundle.path / PROFILE, LogProfile)
+
+
+def read_spreads(bundle: OpenBundle) -> Spreads:
+    """Read how columns were spread when a bundle was made.
+
+    Returns:
+        By column of the ranker.
+
+    Raises:
+        BundleError: The bundle was made before that was kept.
+    """
+    if not (bundle.path / SPREADS).exists():
+        raise BundleError(
+            bundle.path, f"no {SPREADS}", "a bundle that was trained since it is kept"
+        )
+    return read_json(bundle.path / SPREADS, Spreads)
 
 
 def read_scorer(

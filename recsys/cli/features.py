@@ -10,6 +10,7 @@ import typer
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
+    from recsys.evaluation.drift import Drift
     from recsys.evaluation.served import ServedCheck
     from recsys.evaluation.skew import Skew
     from recsys.workspace import Workspace
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 #: Events to read at a time for a replay: as text they stand beside a state that has grown.
 _REPLAY_EVENTS: Final = 200_000
 
+#: A population stability index that is called a shift.
+_SHIFTED: Final = 0.25
+
 cli = typer.Typer(
-    help="Features: compute them, verify that both executions agree.", no_args_is_help=True
+    help="Features: compute them, verify that both executions agree, see whether they shift.",
+    no_args_is_help=True,
 )
 
 
@@ -79,6 +84,59 @@ def verify(
         raise typer.Exit(1)
     if not found.n_requests:
         raise typer.Exit(2)
+
+
+@cli.command()
+def drift(
+    workspace: WorkspaceOption = Path(),
+    bundle: Annotated[str, typer.Option(help="Version; empty: the active one.")] = "",
+    lists: Annotated[int, typer.Option(help="The newest ones, at most.", min=1)] = 2000,
+    above: Annotated[
+        float, typer.Option(help="Exit status 1 where a column has shifted more; 0: never.", min=0)
+    ] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the columns of new lists with those that a bundle learned from.
+
+    By custom a population stability index (PSI) below 0.1 is stable and above 0.25 has shifted.
+    """
+    from recsys.cli.output import print_json, progress_lines
+    from recsys.evaluation.drift import measure_drift
+    from recsys.events.pieces import StoredLog
+
+    opened = open_folder(workspace)
+    with progress_lines() as progress:
+        log = StoredLog(opened.log_config, progress=progress)
+        found = measure_drift(opened, log, bundle or None, most_lists=lists, progress=progress)
+    if as_json:
+        print_json(found)
+    else:
+        _print_drift(found)
+    if above and found.columns[0].psi > above:
+        raise typer.Exit(1)
+
+
+def _print_drift(drift: Drift) -> None:
+    from recsys.cli.output import print_table, results
+
+    rows = [
+        [
+            shift.feature,
+            shift.plugin,
+            f"{shift.psi:.3f}",
+            f"{shift.missing_then:.1%} -> {shift.missing_now:.1%}",
+            f"{shift.gain:.1%}",
+        ]
+        for shift in drift.columns
+    ]
+    title = f"Bundle {drift.version}: the validation slice, and {drift.n_lists:,} lists since"
+    print_table(title, ("column", "plugin", "PSI", "missing", "share of the ranker's gain"), rows)
+    n_shifted = sum(shift.psi > _SHIFTED for shift in drift.columns)
+    gain = sum(shift.gain for shift in drift.columns if shift.psi > _SHIFTED)
+    results.print(
+        f"{n_shifted} of {len(rows)} columns have shifted (PSI above {_SHIFTED}); "
+        f"they have {gain:.0%} of the ranker's gain"
+    )
 
 
 def _replayed(workspace: Workspace, n_requests: int) -> Skew:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bundle.contents import Contents, SplitTimes, write_contents
+from recsys.bundle.contents import Contents, SplitTimes, Spreads, write_contents
 from recsys.bundle.manifest import LogFacts, ManifestDraft, PluginVersion
 from recsys.bundle.store import BundleStore, OpenBundle
 from recsys.config import Config, LabelsConfig
@@ -18,6 +18,7 @@ from recsys.features.plan import FeaturePlan
 from recsys.features.store import ColumnStore
 from recsys.interest.sharing import leave, why_unrepeatable
 from recsys.plugins.registry import load_capabilities
+from recsys.ranking.distribution import distribution_of
 from recsys.ranking.metrics import measure
 from recsys.ranking.ranker import Ranker
 from recsys.ranking.rows import RankingRows
@@ -144,9 +145,14 @@ def _train(
         stack = _stack(config, capabilities.plan, dataset, split, folder=folder, progress=progress)
         leave()
         clear(folder)
-    rankers, metrics = _fit_rankers(
+    progress("computing features", 0, 1)
+    rows = ranker_rows(
         capabilities.plan, dataset, split, stack, workspace=workspace, progress=progress
     )
+    rankers, metrics = _fit_rankers(
+        capabilities.plan, rows, split, config=config, progress=progress
+    )
+    spreads = _spreads(rows, split)
     contents = Contents(
         profile=profile,
         split=_split_times(dataset.labelled.slates.as_of, split),
@@ -164,7 +170,7 @@ def _train(
     )
 
     def write(folder: Path) -> ManifestDraft:
-        write_contents(folder, contents)
+        write_contents(folder, contents, spreads)
         return draft
 
     version = BundleStore(workspace.bundles).publish(write)
@@ -205,31 +211,32 @@ def _stack(
 
 
 def _fit_rankers(
-    plan: FeaturePlan,
-    dataset: Dataset,
-    split: TimeSplit,
-    stack: Stack,
-    *,
-    workspace: Workspace,
-    progress: Progress,
+    plan: FeaturePlan, rows: RankingRows, split: TimeSplit, *, config: Config, progress: Progress
 ) -> tuple[tuple[Ranker, Ranker], dict[str, float]]:
     """Fit the ranker over all columns, and the one without those of feature models.
-
-    Only requests before the test slice are touched.
 
     Returns:
         Rankers, and their metrics on the validation slice.
     """
-    progress("computing features", 0, 1)
-    rows = ranker_rows(plan, dataset, split, stack, workspace=workspace, progress=progress)
     found: dict[tuple[str, ...], tuple[Ranker, float]] = {}
     wanted = {"full": plan.names, "without_text": plan.without_text().names}
     for name, names in wanted.items():
         if names not in found:  # without a text model both are the same
             titled = _titled(progress, name)
-            found[names] = fit_ranker(rows.only(names), split, workspace.config, titled)
+            found[names] = fit_ranker(rows.only(names), split, config, titled)
     metrics = {f"validation_{name}_ndcg@10": found[names][1] for name, names in wanted.items()}
     return (found[wanted["full"]][0], found[wanted["without_text"]][0]), metrics
+
+
+def _spreads(rows: RankingRows, split: TimeSplit) -> Spreads:
+    """Describe the columns of the newest requests that were learned from.
+
+    Returns:
+        By column.
+    """
+    newest = rows.split(split.train_end)[1]
+    matrix = newest.matrix if len(newest.matrix) else rows.matrix
+    return {name: distribution_of(matrix[:, i]) for i, name in enumerate(rows.feature_names)}
 
 
 def ranker_rows(

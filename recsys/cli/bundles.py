@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,8 +11,15 @@ from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
     from recsys.bundle.store import BundleStore
+    from recsys.evaluation.experiment import Experiment
 
-cli = typer.Typer(help="Trained bundles: list, activate, roll back.", no_args_is_help=True)
+cli = typer.Typer(help="Trained bundles: list, compare, activate, roll back.", no_args_is_help=True)
+_HEADINGS: Final = {
+    "acted_on": "lists acted on",
+    "actions": "actions per list",
+    "gain": "gain per list",
+    "mrr": "MRR",
+}
 
 
 def _store(workspace: Path) -> BundleStore:
@@ -56,3 +63,64 @@ def activate(
 def rollback(workspace: WorkspaceOption = Path()) -> None:
     """Return to the bundle that was active before."""
     typer.echo(f"active: {_store(workspace).roll_back()}")
+
+
+@cli.command()
+def compare(
+    versions: Annotated[
+        list[str] | None, typer.Argument(help="The baseline first; none: all there are.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+    by: Annotated[
+        str, typer.Option(help="Attribute of the impressions' context that says who ranked.")
+    ] = "model_version",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what users did with the lists of several bundles while all of them answered."""
+    from recsys.cli.output import print_json, progress_lines
+    from recsys.evaluation.experiment import compare_arms
+    from recsys.events.pieces import StoredLog
+
+    opened = open_folder(workspace)
+    with progress_lines() as progress:
+        log = StoredLog(opened.log_config, progress=progress)
+        found = compare_arms(opened, log, by, versions or ())
+    if as_json:
+        print_json(found)
+    else:
+        _print_experiment(found)
+
+
+def _print_experiment(found: Experiment) -> None:
+    from datetime import UTC, datetime
+
+    from recsys.cli.output import print_table, results
+    from recsys.evaluation.experiment import SUSPICIOUS
+
+    rows = []
+    for arm in found.arms:
+        row = [arm.name, f"{arm.n_users:,}", f"{arm.n_lists:,}"]
+        rows.append(row + [f"{arm.metrics[metric]:.4f}" for metric in _HEADINGS])
+    start, end = (
+        datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+        for at in (found.start_at, found.end_at)
+    )
+    title = f"Lists by context.{found.attribute}, {start} to {end} UTC"
+    print_table(title, ("", "users", "lists", *_HEADINGS.values()), rows)
+    for arm in found.arms[1:]:
+        for metric, (mean, low, high) in arm.differences.items():
+            interval = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+            results.print(f"{arm.name} - {found.arms[0].name}, {_HEADINGS[metric]}: {interval}")
+    explained = ", ".join(f"{_HEADINGS[name]} {found.explained[name]:.0%}" for name in _HEADINGS)
+    before = f"what {found.n_before:,} of them did before explained: {explained}"
+    results.print(f"95 % intervals over users; {before}")
+    if found.n_mixed or found.n_unnamed:
+        results.print(
+            f"left out: {found.n_mixed:,} users who saw several, "
+            f"{found.n_unnamed:,} lists of nobody named"
+        )
+    if found.uneven is not None and found.uneven < SUSPICIOUS:
+        results.print(
+            f"warning: users are not split as configured (chance of this: {found.uneven:.1e}); "
+            "find out why before reading anything into differences"
+        )

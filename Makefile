@@ -13,7 +13,7 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock protos bench wheel clean
+.PHONY: help demo test check format lock protos protos-released bench wheel clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ check: $(INSTALLED) ## Format, lint, types, layers, protos, then the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd protos && ../$(BIN)/buf lint
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
 	$(BIN)/python protos/generate.py --check
 	@$(MAKE) --no-print-directory test
 
@@ -39,6 +39,9 @@ format: $(INSTALLED) ## Format the code and apply safe fixes
 
 protos: $(INSTALLED) ## Write the stubs of recsys.v1 anew
 	$(BIN)/python protos/generate.py
+
+protos-released: $(INSTALLED) ## Hold later changes of the protos against those of now: at a release
+	cd protos && ../$(BIN)/buf build --exclude-source-info -o released.binpb
 
 bench: $(INSTALLED) ## Run the benchmarks
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from recsys.cli.served import served
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ cli = typer.Typer(
     help="Features: compute them, verify that both executions agree, see whether they shift.",
     no_args_is_help=True,
 )
+
+
+cli.command()(served)
 
 
 @cli.command()

@@ -277,6 +277,48 @@ def read_feature_log(folder: Path, n_newest: int) -> list[ServedRequest]:
     return served
 
 
+def list_feature_log(folder: Path, n_newest: int, user_id: str | None = None) -> pl.DataFrame:
+    """List the newest requests that were logged and not removed yet, without their values.
+
+    Args:
+        folder: A missing one is empty.
+        n_newest: How many at most.
+        user_id: Only those of this user.
+
+    Returns:
+        `request_id`, `user_id`, `as_of`, `model_version`, `is_degraded`, `n_items`; newest first.
+    """
+    columns = ["request_id", "user_id", "as_of", "model_version", "is_degraded"]
+    frames: list[pl.DataFrame] = []
+    for path in sorted(folder.glob("*.parquet"), reverse=True):
+        frame = pl.read_parquet(path, columns=[*columns, "item_ids"])
+        if user_id is not None:
+            frame = frame.filter(pl.col("user_id") == user_id)
+        frames.append(frame.select(*columns, n_items=pl.col("item_ids").list.len()))
+        if sum(frame.height for frame in frames) >= n_newest:
+            break
+    schema = {name: _SCHEMA[name] for name in columns} | {"n_items": pl.UInt32()}
+    found = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+    return found.sort("as_of", descending=True).head(n_newest)
+
+
+def find_served(folder: Path, request_id: str) -> ServedRequest | None:
+    """Find a request in the feature log.
+
+    Args:
+        folder: A missing one is empty.
+        request_id: As the caller named it.
+
+    Returns:
+        The newest one of that name; None: it was not drawn, or is removed.
+    """
+    for path in sorted(folder.glob("*.parquet"), reverse=True):
+        frame = pl.read_parquet(path).filter(pl.col("request_id") == request_id)
+        if frame.height:
+            return _served(frame.sort("as_of").row(-1, named=True))
+    return None
+
+
 def _served(row: dict[str, Any]) -> ServedRequest:
     shape = (len(row["item_ids"]), len(row["features"]))
     row["matrix"] = np.array(row.pop("values"), dtype=np.float32).reshape(shape)

@@ -101,6 +101,33 @@ def test_everything_that_was_served_is_what_the_log_says(copied) -> None:
     assert "0 mismatches" in verify(copied)
 
 
+def test_a_request_that_was_served_is_shown_as_it_was(copied) -> None:
+    def show(*arguments: str, status: int = 0) -> str:
+        command = ["features", "served", *arguments, "-w", str(copied.folder)]
+        result = CliRunner().invoke(cli, command, catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result.stdout
+
+    listed = json.loads(show("--json"))
+    assert len(listed) == 20
+    assert [row["as_of"] for row in listed] == sorted((r["as_of"] for r in listed), reverse=True)
+    mine = json.loads(show("--user", "newcomer", "--json"))
+    assert {row["user_id"] for row in mine} == {"newcomer"}
+    found = json.loads(show("f4", "--explain", "2", "--json"))
+    assert found["seed_item_ids"] == ["item4", "item2"]
+    assert found["scores"] == sorted(found["scores"], reverse=True)
+    best = found["explanations"]
+    assert [one["item_id"] for one in best] == found["item_ids"][:2]
+    total = best[0]["base"] + sum(part["contribution"] for part in best[0]["contributions"])
+    assert total == pytest.approx(found["scores"][0], abs=1e-5)
+    text = show("r7", "--item", "item3")
+    assert "seeds: ['item7']" in text
+    assert "Why item3" in text
+    assert "request" in show()
+    show("no such request", status=2)
+    show("r7", "--item", "no candidate", status=2)
+
+
 def test_what_callers_say_of_candidates_reaches_the_ranker_and_the_feature_log(copied) -> None:
     requests = {r.request_id: r for r in read_feature_log(copied.feature_log, 40)}
     expected = {

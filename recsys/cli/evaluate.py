@@ -149,8 +149,8 @@ def _print_segments(evaluation: Evaluation) -> None:
     from recsys.evaluation.segments import TITLES
 
     for name, table in evaluation.segments.items():
-        title = f"Cold start: {TITLES[name]}"
-        if evaluation.protocol == "cold-items" and name != "new_users":
+        title = f"Cold start: {TITLES[name]}" if name in TITLES else name
+        if evaluation.protocol == "cold-items" and name in {"new_items", "new_items_alone"}:
             title += ", a tenth of all items held out"
         if table.n_measured >= _FEW_LISTS:
             print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)

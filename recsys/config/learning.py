@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from recsys.config.section import Section
@@ -115,6 +115,9 @@ class RankerConfig(Section):
         return self.model_copy(update=chosen)
 
 
+_RequestAttribute: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(user|context)\..+$")]
+
+
 class EvaluationConfig(Section):
     """How bundles are measured."""
 
@@ -122,6 +125,9 @@ class EvaluationConfig(Section):
         default=300,
         ge=1,
         description="ranked against the whole catalogue at most, where a log has no impressions",
+    )
+    segments: tuple[_RequestAttribute, ...] = Field(
+        default=(), description="user.NAME or context.NAME: a table for each frequent value"
     )
     baselines: dict[str, tuple[str, ...]] = Field(
         default={"popularity": ("popularity/*",), "metarank": _METARANK, "plain": ("*",)},

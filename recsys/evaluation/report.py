@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from recsys.evaluation.beyond import FirstPlaces
 from recsys.evaluation.leaks import Suspicion, find_leaks
 from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
-from recsys.evaluation.segments import TITLES, segment_rows
+from recsys.evaluation.segments import TITLES, AttributeSegments, segment_rows
 from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
 from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
@@ -80,6 +81,7 @@ class Subject:
         dataset: The log as features see it.
         requests: Test requests.
         baselines: Rankers over some of the bundle's columns.
+        attributes: Of requests, by whose values there are tables of their own.
     """
 
     protocol: str
@@ -87,6 +89,7 @@ class Subject:
     dataset: Dataset
     requests: TestRequests
     baselines: Mapping[str, Ranker]
+    attributes: Sequence[str] = ()
 
 
 def save_evaluation(workspace: Workspace, evaluation: Evaluation) -> Path:
@@ -133,6 +136,7 @@ def evaluate(
         dataset=dataset,
         requests=requests_after(scorer.contents.split, dataset, config),
         baselines=train_baselines(baselines, scorer, dataset, config, progress=progress),
+        attributes=config.evaluation.segments,
     )
     return measure_all(subject, np.random.default_rng(config.seed), progress)
 
@@ -146,7 +150,8 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     has_rules = bool(subject.scorer.capabilities.rules)
     others = (POPULARITY, *subject.baselines, *(["full"] if has_rules else []))
     whole = Measured(others)
-    segments = {name: Measured(others) for name in TITLES}
+    segments = defaultdict(lambda: Measured(others), {name: Measured(others) for name in TITLES})
+    by_attribute = AttributeSegments(subject.attributes, subject.dataset.reader)
     sampled = subject.dataset.labelled.sampled
     places = FirstPlaces(subject.dataset.reader, subject.scorer.contents.models)
     n_done = 0
@@ -157,7 +162,8 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         whole.add(test, scores)
         if sampled or has_rules:
             places.add(test.slates, scores)
-        for name, rows in segment_rows(test, subject.dataset.reader).items():
+        parts = segment_rows(test, subject.dataset.reader) | by_attribute.rows(test)
+        for name, rows in parts.items():
             segments[name].add(test, scores, rows)
         n_done += len(test.slates)
         progress("ranking test requests", n_done, len(subject.requests))
@@ -173,7 +179,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         rankings=table.rankings,
         differences=table.differences,
         differences_to=table.differences_to,
-        segments={name: measured.table(rng) for name, measured in segments.items()},
+        segments={name: segments[name].table(rng) for name in (*TITLES, *by_attribute.frequent())},
         beyond_accuracy=places.results(),
         leaks=find_leaks(
             subject.dataset,

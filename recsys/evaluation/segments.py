@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +23,77 @@ TITLES: Final = {
     "new_items": "items without any past event, among all others that were not acted on",
     "new_items_alone": "items without any past event, among themselves",
 }
+
+
+#: Values of an attribute that have a table: the most frequent ones.
+MOST_VALUES: Final = 8
+#: Lists that a value must have for that.
+_FEWEST_LISTS: Final = 10
+
+
+def values_by_request(
+    test: LabelledSlates, reader: OfflineReader, attribute: str
+) -> list[str | None]:
+    """Read an attribute of every request.
+
+    Args:
+        test: Requests.
+        reader: The log that features see.
+        attribute: `user.NAME`, as of the request, or `context.NAME`.
+
+    Returns:
+        Values as text, one per request; None where it is missing or a list.
+    """
+    scope, _, name = attribute.partition(".")
+    if scope == "context":
+        sources = test.slates.context or [{}] * len(test.slates)
+    else:
+        rows = reader.user_versions(test.slates).tolist()
+        sources = [reader.users.attributes(row) if row >= 0 else {} for row in rows]
+    found = (source.get(name) for source in sources)
+    return [None if value is None or isinstance(value, list) else str(value) for value in found]
+
+
+class AttributeSegments:
+    """Chooses the frequent values of attributes, and the requests that have them.
+
+    Args:
+        attributes: `user.NAME` or `context.NAME`.
+        reader: The log that features see.
+    """
+
+    def __init__(self, attributes: Sequence[str], reader: OfflineReader) -> None:
+        self._attributes, self._reader = attributes, reader
+        self._n_lists: dict[str, Counter[str]] = {name: Counter() for name in attributes}
+
+    def rows(self, test: LabelledSlates) -> dict[str, NDArray[np.bool_]]:
+        """Say which candidates each value is measured on, of values met so far and in these.
+
+        Returns:
+            bool (n_candidates,) by `ATTRIBUTE = VALUE`.
+        """
+        found = {}
+        for attribute in self._attributes:
+            values = values_by_request(test, self._reader, attribute)
+            self._n_lists[attribute].update(value for value in values if value is not None)
+            for value in dict.fromkeys(values):
+                if value is not None:
+                    has_it = np.array([one == value for one in values])
+                    found[f"{attribute} = {value}"] = np.repeat(has_it, test.slates.sizes)
+        return found
+
+    def frequent(self) -> list[str]:
+        """List the segments that are worth a table.
+
+        Returns:
+            `ATTRIBUTE = VALUE`, attributes as given, the most frequent value first.
+        """
+        return [
+            f"{attribute} = {value}"
+            for attribute, n_lists in self._n_lists.items()
+            for value, n in n_lists.most_common(MOST_VALUES)
+            if n >= _FEWEST_LISTS
+        ]
 
 
 def segment_rows(test: LabelledSlates, reader: OfflineReader) -> dict[str, NDArray[np.bool_]]:

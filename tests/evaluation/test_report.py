@@ -16,7 +16,13 @@ from recsys.evaluation.requests import Shown
 from recsys.evaluation.segments import segment_rows
 from recsys.evaluation.tables import Measured
 from recsys.events.snapshot import read_snapshot, snapshot_of
-from recsys.schema import ImpressionEvent, InteractionEvent, ItemEvent, VisibleEvent
+from recsys.schema import (
+    ImpressionEvent,
+    InteractionEvent,
+    ItemEvent,
+    UserEvent,
+    VisibleEvent,
+)
 from recsys.testing.worlds import TopicWorld, topic_world, without_impressions
 from recsys.training.dataset import make_dataset
 from recsys.workspace import Workspace
@@ -173,3 +179,38 @@ def test_all_of_a_log_may_be_new(tmp_path: Path) -> None:
     dataset = make_dataset(snapshot_of(events), Config())
     found = segment_rows(dataset.labelled, dataset.reader)
     assert all(rows.all() for rows in found.values())
+
+
+def test_values_of_attributes_have_tables_of_their_own(world, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+    events = []
+    for number, visible in enumerate(world.events):
+        event = visible.event
+        if isinstance(event, ImpressionEvent):
+            device = ["phone", "tv", "phone"][number % 3]
+            event = replace(event, context={"device": device, "odd": [1.0], "rare": str(number)})
+        events.append(VisibleEvent(event, visible.visible_at))
+    users = sorted({v.event.user_id for v in events if isinstance(v.event, ImpressionEvent)})
+    events = [
+        *(VisibleEvent(UserEvent(f"u-{u}", 1, u, {"country": "fr"}), 1) for u in users[::2]),
+        *events,
+    ]
+    segments = (
+        '\n[evaluation]\nsegments = ["context.device", "user.country", "context.odd", "%s"]\n'
+    )
+    configuration = SMALL + segments % "context.rare"
+    workspace = trained(tmp_path / "w", TopicWorld(events, {}, {}), configuration)
+    found = evaluate(workspace, read_snapshot(workspace.log_config))
+    by_value = {name: table for name, table in found.segments.items() if " = " in name}
+    assert list(by_value) == [
+        "context.device = phone",
+        "context.device = tv",
+        "user.country = fr",
+    ]
+    devices = [by_value[f"context.device = {device}"] for device in ("phone", "tv")]
+    assert sum(table.n_measured for table in devices) == found.n_measured
+    mean = sum(table.n_measured * table.rankings["full"]["auc"] for table in devices)
+    assert mean / found.n_measured == pytest.approx(found.rankings["full"]["auc"])
+    assert 0 < by_value["user.country = fr"].n_measured < found.n_measured
+    with pytest.raises(ValueError, match="segments"):
+        Config(evaluation={"segments": ["item.genre"]})

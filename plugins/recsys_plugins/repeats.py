@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from recsys.config import Section, parse_settings
 from recsys.features.profile import LogProfile
+from recsys.features.repeats import MANY_REPEATS
 from recsys.features.vocabulary import Aggregate, count, since_last
 from recsys.hookspecs import CandidateSource, Filter, SourceView, hookimpl
 from recsys.retrieval.best import best_rows
 
-#: Share of repeats in the log from which on they are recommended.
-_MANY: Final = 0.05
 #: An action that long ago counts half.
 _FORGOTTEN_S: Final = 30 * 86_400.0
 # The same as those of `user_activity`: one state for both.
@@ -73,4 +72,4 @@ def recsys_candidate_sources(
 
 def _wanted(profile: LogProfile, settings: dict[str, Any]) -> bool:
     chosen = parse_settings(Settings, settings).recommend
-    return profile.repeat_share >= _MANY if chosen == "auto" else chosen == "always"
+    return profile.repeat_share >= MANY_REPEATS if chosen == "auto" else chosen == "always"

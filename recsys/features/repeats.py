@@ -15,6 +15,8 @@ from recsys.schema import MICROSECONDS
 if TYPE_CHECKING:
     from recsys.features.actions import Actions
 
+#: A log with this share or more is one of things that people come back to.
+MANY_REPEATS: Final = 0.05
 #: Interactions that are looked at, about; of more, those of every n-th user.
 _MOST: Final = 2_000_000
 #: Within a day the same item is viewed, carted and bought, which is one wish and no repeat.

@@ -83,6 +83,7 @@ class Engine:
         self._live = live
         self._cascade = Cascade(scorer, live)
         self._rules = Rules(scorer, live.state.items)
+        self._seed_type = scorer.contents.profile.commonest_type
         self._feature_log: FeatureLog | None = None
 
     @property
@@ -340,8 +341,7 @@ class Engine:
         return slates if seeds is None else replace(slates, seeds=seeds)
 
     def _seeds(self, query: RankQuery | RecommendQuery) -> tuple[Seeds | None, list[str]]:
-        event_type = self._scorer.contents.profile.commonest_type
-        return seeds_of(query.seed_item_ids, self._live.state.items, event_type)
+        return seeds_of(query.seed_item_ids, self._live.state.items, self._seed_type)
 
     def _record(
         self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -19,6 +20,7 @@ from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, SourceView
 from recsys.pipeline.given import CandidateAttribute, columns_of
+from recsys.pipeline.guarding import Guard
 from recsys.pipeline.requests import RecommendQuery
 
 #: Candidates that are ranked for one recommendation; with a long `top_k` so many for each place.
@@ -42,7 +44,7 @@ class Found:
 
 
 def find_candidates(
-    scorer: Scorer, state: OnlineState, request: Slates, query: RecommendQuery
+    scorer: Scorer, state: OnlineState, request: Slates, query: RecommendQuery, *, guard: Guard
 ) -> Found:
     """Collect what the sources propose and take out what must not be recommended.
 
@@ -55,13 +57,21 @@ def find_candidates(
         state: What is known now.
         request: The user and the instant; its own candidates are ignored.
         query: What is excluded and how many are wanted.
+        guard: Bounds the time of sources that do not come with recsys.
 
     Returns:
         The candidates; a source or filter that fails is left out and named.
     """
-    search = _Search(scorer, state, request, query)
-    sources = scorer.capabilities.sources
-    if request.seeds is None:
+    search = _Search(scorer, state, request, query, guard=guard)
+    try:
+        return _find(search)
+    finally:
+        search.end()
+
+
+def _find(search: _Search) -> Found:
+    sources, query = search.scorer.capabilities.sources, search.query
+    if search.request.seeds is None:
         return search.among(sources)
     related = tuple(source for source in sources if _reads_pasts(source))
     found = search.among(related)
@@ -78,22 +88,62 @@ def _reads_pasts(source: CandidateSource) -> bool:
     return any(aggregate.fold == "last_items" for aggregate in source.aggregates())
 
 
+class RequestOverError(RuntimeError):
+    """A source reads after its request was answered without it."""
+
+
 class _Search:
     """Asks sources for the candidates of one recommendation; arguments as `find_candidates`."""
 
     def __init__(
-        self, scorer: Scorer, state: OnlineState, request: Slates, query: RecommendQuery
+        self,
+        scorer: Scorer,
+        state: OnlineState,
+        request: Slates,
+        query: RecommendQuery,
+        *,
+        guard: Guard,
     ) -> None:
+        self.scorer, self.request, self.query = scorer, request, query
         self.pool = max(POOL_SIZE, _PER_PLACE * query.top_k)
-        self._scorer, self._state, self._request, self._query = scorer, state, request, query
+        self._state, self._guard, self._is_over = state, guard, False
         asking = request
         if request.seeds is not None:
             nobody = np.array([ANONYMOUS], dtype=np.int32)
             asking = replace(request, users=nobody, sessions=())
         plan, models = scorer.capabilities.plan, scorer.contents.models
-        self._view = source_view(plan, models, state, asking)
+        view = source_view(plan, models, state, asking)
+        self._read = view.item_values
+        self._view = replace(view, item_values=self._item_values)
         never = [*query.exclude_item_ids, *query.seed_item_ids]
         self._excluded = {*state.items.rows(never).tolist(), None}
+
+    def end(self) -> None:
+        """Let nobody read any more: a source that is late goes on while the state changes."""
+        self._is_over = True
+
+    def _item_values(self, name: str) -> NDArray[np.float64]:
+        if self._is_over:
+            raise RequestOverError
+        return self._read(name)
+
+    def _propose(self, source: CandidateSource, n: int, found: Found) -> list[int]:
+        try:
+            asked = partial(source.propose, self._view, n)
+            proposed = self._guard.ask(source, source.name, asked)
+            cause = (
+                "" if proposed.ndim == 1 else f"returned shape {proposed.shape}; expected ({n},)"
+            )
+            rows = [int(row) for row in proposed.flat][:n]
+        except PluginError as error:
+            found.failures[source.name] = error
+            return []
+        except Exception as error:  # noqa: BLE001 - a source is a plugin's code: the others go on
+            cause, rows = told(error), []
+        if cause:
+            found.failures[source.name] = PluginError(source.name, "propose", cause)
+            return []
+        return rows
 
     def among(self, sources: Sequence[CandidateSource]) -> Found:
         """Ask sources, and look further down their lists while too little passes the filters.
@@ -101,15 +151,15 @@ class _Search:
         Returns:
             At most as many candidates as the pool holds.
         """
-        query = self._query
+        query = self.query
         found = Found(given=query.candidate_attributes)
         wanted = self.pool + len(query.exclude_item_ids) + len(query.seed_item_ids)
         while True:
-            lists = [_propose(source, self._view, wanted, found) for source in sources]
+            lists = [self._propose(source, wanted, found) for source in sources]
             taking_turns = chain.from_iterable(zip_longest(*lists))
             rows = [row for row in dict.fromkeys(taking_turns) if row not in self._excluded]
             found.rows = np.array(rows, dtype=np.int32)
-            _apply_filters(self._scorer, self._state, self._request, found)
+            _apply_filters(self.scorer, self._state, self.request, found)
             exhausted = all(len(proposed) < wanted for proposed in lists)
             if exhausted or len(found.rows) >= max(query.top_k, self.pool // 2):
                 found.rows = found.rows[: self.pool]
@@ -180,16 +230,3 @@ def source_view(
         item_rows=state.items.version_table()[0],
         models=dict(models),
     )
-
-
-def _propose(source: CandidateSource, view: SourceView, n: int, found: Found) -> list[int]:
-    try:
-        proposed = source.propose(view, n)
-        cause = "" if proposed.ndim == 1 else f"returned shape {proposed.shape}; expected ({n},)"
-        rows = [int(row) for row in proposed.flat][:n]
-    except Exception as error:  # noqa: BLE001 - a source is a plugin's code: the others go on
-        cause, rows = told(error), []
-    if cause:
-        found.failures[source.name] = PluginError(source.name, "propose", cause)
-        return []
-    return rows

@@ -29,22 +29,19 @@ from recsys.errors import PluginError
 from recsys.features.models import FittedFeatureModel
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates
-from recsys.pipeline.guarding import Guard
+from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard, is_ours
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import RequestObserver
 from recsys.pipeline.pacing import Pace
 from recsys.pipeline.requests import Haste
 from recsys.ranking.ranker import Ranker
 
-#: Python code of plugins that do not come with recsys may take this long for one request.
-PLUGIN_BUDGET_S = 0.05
 #: Share of the time left that is planned with; the rest is for the way back.
 _USABLE = 0.8
 #: How warnings begin that say that an answer is less than the whole.
 INCOMPLETE = "answered without"
 #: Why a part is not begun, for metrics, and in words for the caller.
 _REASONS = {"deadline": "too little time", "overload": "too many callers"}
-_OURS = ("recsys.", "recsys_plugins.")
 
 _log = structlog.get_logger()
 
@@ -98,14 +95,15 @@ class Cascade:
     Args:
         scorer: The bundle.
         live: What is known.
+        guard: Bounds the time of plugins.
     """
 
-    def __init__(self, scorer: Scorer, live: LiveState) -> None:
+    def __init__(self, scorer: Scorer, live: LiveState, guard: Guard) -> None:
         self._live = live
         self._contents = scorer.contents
         self._whole = _parts(scorer.plan, scorer.contents.models)
         self._plain = _parts(scorer.plan.without_text(), {})
-        self._guard = Guard()
+        self._guard = guard
         self._paces = {name: Pace() for name in ("models", "features", "ranker", "fallback")}
 
     def table(self, slates: Slates, haste: Haste, observer: RequestObserver) -> Table:
@@ -145,10 +143,9 @@ class Cascade:
         return Table(matrix, ranker, np.zeros(0), warnings)
 
     def forget_first_times(self) -> None:
-        """Forget what stages cost, and who was late: code was compiled and loaded meanwhile."""
+        """Forget what stages cost: code was compiled and loaded meanwhile."""
         for pace in self._paces.values():
             pace.forget()
-        self._guard.forget()
 
     def score(self, table: Table) -> NDArray[np.float64]:
         """Score the rows of a table.
@@ -269,7 +266,7 @@ def _parts(plan: FeaturePlan, models: Mapping[str, FittedFeatureModel]) -> _Part
         positions.setdefault(calls.get(name, ""), []).append(column)
     by_plugin = {plugin: [plan.names[i] for i in at] for plugin, at in positions.items()}
     names = by_plugin.pop("")
-    ours = {n: m for n, m in models.items() if type(m).__module__.startswith(_OURS)}
+    ours = {name: model for name, model in models.items() if is_ours(model)}
     return _Parts(
         whole=plan,
         own=plan.only(names) if calls else plan,

@@ -26,6 +26,7 @@ from recsys.pipeline.cascade import Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
 from recsys.pipeline.given import columns_of
+from recsys.pipeline.guarding import Guard
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.opening import open_bundle, open_on_log
@@ -81,8 +82,9 @@ class Engine:
         self._workspace = workspace
         self._scorer = scorer
         self._live = live
-        self._cascade = Cascade(scorer, live)
-        self._rules = Rules(scorer, live.state.items)
+        self._guard = Guard()
+        self._cascade = Cascade(scorer, live, self._guard)
+        self._rules = Rules(scorer, live.state.items, self._guard)
         self._seed_type = scorer.contents.profile.commonest_type
         self._feature_log: FeatureLog | None = None
 
@@ -201,7 +203,9 @@ class Engine:
             nothing = np.zeros(0, dtype=np.int32)
             seeds, unknown_seeds = self._seeds(query)
             request = self._slates(query, nothing, seeds=seeds)
-            found = find_candidates(self._scorer, self._live.state, request, query)
+            found = find_candidates(
+                self._scorer, self._live.state, request, query, guard=self._guard
+            )
             item_ids = [self._live.state.items.ids[row] for row in found.rows.tolist()]
             slates = self._slates(query, found.rows, item_ids, seeds=seeds)
             observer.stage("candidates", since)
@@ -291,6 +295,7 @@ class Engine:
             # Twice: the first time tells how long compiling takes, not how long answers do.
             list(answer_latest(self.rank, self._live, self.model_version))
             self._cascade.forget_first_times()
+            self._guard.forget()
             answered = answer_latest(self.rank, self._live, self.model_version)
             return list(dict.fromkeys(answered))
         finally:

@@ -19,8 +19,20 @@ from recsys.errors import PluginError
 
 _T = TypeVar("_T")
 
+#: How long a request waits for Python of a plugin that does not come with recsys.
+PLUGIN_BUDGET_S: Final = 0.05
+_OURS: Final = ("recsys.", "recsys_plugins.")
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 300.0
+
+
+def is_ours(part: object) -> bool:
+    """Say whether a part of a plugin, such as a model or a source, comes with recsys.
+
+    Returns:
+        False for code of others, which may not come back.
+    """
+    return type(part).__module__.startswith(_OURS)
 
 
 @dataclass(slots=True)
@@ -42,6 +54,22 @@ class Guard:
     def __init__(self, read_s: Callable[[], float] = time.monotonic) -> None:
         self._read_s = read_s
         self._late: dict[str, _Late] = {}
+
+    def ask(self, part: object, name: str, function: Callable[[], _T]) -> _T:
+        """Call a part of a plugin: at once where it is ours, else within the budget of a request.
+
+        Args:
+            part: Source, rule or whatever the function is of.
+            name: Under which it is known here.
+            function: As in `call`.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            PluginError: As of `call`.
+        """
+        return function() if is_ours(part) else self.call(name, PLUGIN_BUDGET_S, function)
 
     def call(self, plugin: str, budget_s: float, function: Callable[[], _T]) -> _T:
         """Call a function.

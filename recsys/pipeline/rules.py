@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from recsys.bundle.contents import Scorer
 from recsys.errors import PluginError, told
 from recsys.features.entities import Entities
 from recsys.hookspecs import ListView, Rule
+from recsys.pipeline.guarding import Guard
 
 
 class Rules:
@@ -20,9 +22,11 @@ class Rules:
     Args:
         scorer: The bundle.
         items: The catalogue.
+        guard: Bounds the time of rules that do not come with recsys; None: they have all there is.
     """
 
-    def __init__(self, scorer: Scorer, items: Entities) -> None:
+    def __init__(self, scorer: Scorer, items: Entities, guard: Guard | None = None) -> None:
+        self._guard = guard
         self._rules = scorer.capabilities.rules
         self._models = scorer.contents.models
         self._items = items
@@ -56,18 +60,19 @@ class Rules:
             return order[: top_k or None], []
         n_places = min(top_k or len(order), len(order))
         view = ListView(scores[order], versions[order], n_places, self._items, self._models)
-        positions, failures = apply_rules(self._rules, view)
+        positions, failures = apply_rules(self._rules, view, self._guard)
         return order[positions][:n_places], failures
 
 
 def apply_rules(
-    rules: Sequence[Rule], view: ListView
+    rules: Sequence[Rule], view: ListView, guard: Guard | None = None
 ) -> tuple[NDArray[np.int64], list[PluginError]]:
     """Let every rule order the list that the one before it left.
 
     Args:
         rules: In their order.
         view: The list as the ranker made it.
+        guard: As of `Rules`.
 
     Returns:
         int64 (n_candidates,): positions in that list, in their new order; and what failed, which
@@ -78,7 +83,8 @@ def apply_rules(
     for rule in rules:
         seen = replace(view, scores=view.scores[order], versions=view.versions[order])
         try:
-            chosen = checked(rule, seen)
+            ask = partial(checked, rule, seen)
+            chosen = guard.ask(rule, rule.name, ask) if guard else ask()
         except PluginError as error:
             failures.append(error)
             continue

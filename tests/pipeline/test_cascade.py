@@ -12,9 +12,8 @@ import polars as pl
 import pytest
 
 from recsys.errors import PluginError
-from recsys.pipeline.cascade import PLUGIN_BUDGET_S
 from recsys.pipeline.engine import Engine, load_engine
-from recsys.pipeline.guarding import Guard
+from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.pacing import Pace
 from recsys.pipeline.requests import Haste, RankQuery

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,9 @@ import pytest
 
 from recsys.bundle.contents import Scorer
 from recsys.hookspecs import Filter
+from recsys.pipeline.candidates import RequestOverError
 from recsys.pipeline.engine import Engine, load_engine
+from recsys.pipeline.guarding import PLUGIN_BUDGET_S
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.requests import RankQuery, RecommendQuery
 
@@ -134,3 +138,66 @@ def test_failing_sources_and_filters_are_left_out_of_a_recommendation(engine) ->
         "wrong failed",
         "bad failed",
     ]
+
+
+class SlowSource(BrokenSource):
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.may_go_on, self.is_done, self.late_error = Event(), Event(), None
+
+    def propose(self, view, n):
+        if not self.may_go_on.wait(30):
+            return np.zeros(0, dtype=np.int32)
+        try:
+            view.item_values("item_actions")
+        except RequestOverError as error:
+            self.late_error = error
+        self.is_done.set()
+        return np.zeros(1, dtype=np.int32)
+
+
+class SlowRule:
+    name = "slow rule"
+
+    def reorder(self, view):
+        time.sleep(4 * PLUGIN_BUDGET_S)
+        return np.arange(len(view.scores))[::-1]
+
+
+def test_a_source_and_a_rule_that_do_not_come_back_cost_a_request_their_budget(engine) -> None:
+    query = RecommendQuery("user0", engine.now("log"))
+    before, source = engine.recommend(query), SlowSource()
+    capabilities = engine._scorer.capabilities
+    slow = replace(
+        capabilities,
+        sources=(source, *capabilities.sources),
+        rules=(*capabilities.rules, SlowRule()),
+    )
+    use(engine, replace(engine._scorer, capabilities=slow))
+    begun = time.monotonic()
+    answer = engine.recommend(query)
+    assert answer.item_ids == before.item_ids
+    assert [w.split(": ")[1] for w in answer.warnings] == ["slow failed", "slow rule failed"]
+    # Late once, they are not asked again until they have come back.
+    for _ in range(20):
+        assert engine.recommend(query).item_ids == before.item_ids
+    assert time.monotonic() - begun < 5
+    # What a late source would read may be another request's by now.
+    source.may_go_on.set()
+    assert source.is_done.wait(10)
+    assert source.late_error is not None
+
+
+def test_sources_and_rules_of_others_that_answer_in_time_have_their_say(engine) -> None:
+    class Backwards(SlowRule):
+        name = "backwards"
+
+        def reorder(self, view):
+            return np.arange(view.n_places)[::-1]
+
+    query = RecommendQuery("user0", engine.now("log"))
+    before = engine.recommend(query)
+    capabilities = engine._scorer.capabilities
+    use(engine, replace(engine._scorer, capabilities=replace(capabilities, rules=(Backwards(),))))
+    assert engine.recommend(query).item_ids == before.item_ids[::-1]

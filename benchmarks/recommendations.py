@@ -273,16 +273,15 @@ def run(name: str, source: Path, span: tuple[float, float], most: int, *, relate
         if related:
             future = replace(future, returns=[b for b in future.returns if len(b.done) > 1])
         workspace = open_workspace(Path(folder) / "w")
-        report = train(workspace, StoredLog(workspace.log_config), lambda *_: None)
-        BundleStore(workspace.bundles).activate(report.version)
         lists: Lists = {"most popular of the last month": popular(workspace, future)}
         if related:
             lists["most often on one day with the seed"] = of_one_day(workspace, future)
-            lists |= recommended(workspace, future, RELATED)
         else:
             lists["what the user did most often"] = own_favourites(workspace, future)
             lists |= ask_implicit(workspace, future)
-            lists |= recommended(workspace, future, PLAIN)
+        report = train(workspace, StoredLog(workspace.log_config), lambda *_: None)
+        BundleStore(workspace.bundles).activate(report.version)
+        lists |= recommended(workspace, future, RELATED if related else PLAIN)
     found = {what: recall(items, future, related=related) for what, items in lists.items()}
     ours = list(found.values())[-1]
     rows = {}

@@ -7,6 +7,8 @@ back, what was done meanwhile, and whether lists may hold what the user acted on
 on what was before the cut; what users did meanwhile is in the row that they are asked with.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import BM25Recommender, TFIDFRecommender
+from implicit.recommender_base import RecommenderBase
 
 N = 20
 
@@ -46,14 +49,14 @@ def main(actions: str, asked: str, out: str) -> None:
 
 
 def answers(
-    model: AlternatingLeastSquares | TFIDFRecommender | BM25Recommender,
+    model: RecommenderBase,
     known: sp.csr_matrix,
     question: dict,
     numbers: tuple[dict[str, int], dict[str, int]],
 ) -> list[list[str]]:
     users, items = numbers
     names, past, found = list(items), known.tolil(), []
-    is_als = isinstance(model, AlternatingLeastSquares)
+    is_als = hasattr(model, "item_factors")  # it can make a user's factors anew
     is_counted = known.max() > 1
     for step in question["steps"]:
         for user, item in step["events"]:

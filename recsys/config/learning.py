@@ -33,6 +33,11 @@ class LabelsConfig(Section):
         default={},
         description="by type: with a smaller value, say two stars, nothing good was done: grade 0",
     )
+    wait_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="lists shown less than this before the log ends are left out: too young",
+    )
 
 
 class SplitConfig(Section):

@@ -14,6 +14,7 @@ from recsys.events.snapshot import LogSource
 from recsys.features.actions import EncodedLog, Watcher, encode_log
 from recsys.features.offline import OfflineReader
 from recsys.features.profile import LogProfile, LogProfiler
+from recsys.schema import MICROSECONDS
 from recsys.training.labels import ImpressionLabels, LabelledSlates
 from recsys.training.negatives import sampled_slates
 
@@ -65,7 +66,7 @@ def make_dataset(
         found = f"{digest.n_events['impressions']} impressions and no interactions"
         raise TrainingError("log", found, "interactions")
     if digest.n_events["impressions"]:
-        labelled = labels.labelled()
+        labelled = settled(labels.labelled(), digest.last_at, config.labels.wait_s)
     elif not len(log.visitors):
         found = f"{digest.n_events['interactions']:,} interactions, none with a user or a session"
         raise TrainingError("log", found, "who did what, or impressions")
@@ -73,3 +74,27 @@ def make_dataset(
         rng = np.random.default_rng(config.seed)
         labelled = sampled_slates(log, config.labels, config.split, rng, scratch=source.scratch)
     return Dataset(log, OfflineReader(log), labelled, profiler.profile(log), digest)
+
+
+def settled(labelled: LabelledSlates, log_end: int, wait_s: float) -> LabelledSlates:
+    """Leave out lists about which the log may end too early to know what was done with them.
+
+    Args:
+        labelled: Oldest first.
+        log_end: When the last event became visible, in microseconds.
+        wait_s: How long it takes to know, seconds.
+
+    Returns:
+        The others.
+
+    Raises:
+        TrainingError: There are none.
+    """
+    if not wait_s or not len(labelled.slates):
+        return labelled
+    latest = log_end - round(wait_s * MICROSECONDS)
+    n = int(np.searchsorted(labelled.slates.as_of, latest, side="right"))
+    if not n:
+        found = f"no list that was shown {wait_s:,.0f} s before the log ends"
+        raise TrainingError("labels.wait_s", found, "one")
+    return labelled.part(0, n)

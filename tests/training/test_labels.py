@@ -83,6 +83,23 @@ def test_an_interaction_that_names_no_list_belongs_to_the_last_that_showed_the_i
     assert found.grades.tolist() == [2.0, 0.0, 2.0, 0.0]
 
 
+def test_lists_too_young_to_have_been_acted_on_are_left_out() -> None:
+    second = 1_000_000
+    events = [
+        *(shown(n * second, "a", "b", event_id=f"p{n}") for n in range(1, 11)),
+        done(10 * second, "a", "click", "p10"),
+    ]
+    log = snapshot_of([VisibleEvent(event, event.occurred_at) for event in events])
+
+    def n_lists(wait_s: float) -> int:
+        config = Config(labels={"wait_s": wait_s})
+        return len(make_dataset(log, config).labelled.slates)
+
+    assert [n_lists(wait_s) for wait_s in (0, 0.5, 3, 9)] == [10, 9, 7, 1]
+    with pytest.raises(TrainingError, match=r"labels\.wait_s: no list that was shown 20 s"):
+        n_lists(20)
+
+
 def test_only_lists_with_both_labels_teach_an_order() -> None:
     found = labelled(
         shown(1, "a", "b", event_id="p1"),

@@ -29,6 +29,7 @@ import tempfile
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 # As the command line does: threads that wait must sleep.
@@ -169,7 +170,7 @@ def popular(workspace: Workspace, future: Future) -> list[list[str]]:
 
 
 def own_favourites(workspace: Workspace, future: Future) -> list[list[str]]:
-    """List what each user did most often; with less than a list, then what all do most often."""
+    """List what each user did most often, of equals what all did; then what all do most often."""
     log = actions_before(workspace)
     everybody, own = Counter(log["item_id"].to_list()), defaultdict(Counter)
     for user, item in log.select("user_id", "item_id").iter_rows():
@@ -180,9 +181,10 @@ def own_favourites(workspace: Workspace, future: Future) -> list[list[str]]:
             if isinstance(event.event, InteractionEvent):
                 own[event.event.user_id][event.event.item_id] += 1
                 everybody[event.event.item_id] += 1
-        mine = [item for item, _ in own[back.user_id].most_common(TOP_K)]
-        others = (i for i, _ in everybody.most_common(2 * TOP_K) if i not in own[back.user_id])
-        lists.append([*mine, *others][:TOP_K])
+        counts = own[back.user_id]
+        mine = sorted(counts, key=lambda item: (-counts[item], -everybody[item]))[:TOP_K]
+        others = (item for item, _ in everybody.most_common() if item not in counts)
+        lists.append([*mine, *islice(others, TOP_K - len(mine))])
     return lists
 
 

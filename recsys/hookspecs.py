@@ -86,7 +86,7 @@ class Filter:
         context: Request attributes that it reads though no event of the log need carry them, by
             name: what callers ask for, such as a category.
         items: The same of item attributes: what an event may say of an item one day, such as that
-            it is sold out.
+            it is sold out. Until one does, the filter is not asked.
     """
 
     name: str

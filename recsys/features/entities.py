@@ -67,6 +67,8 @@ class Entities:
         self._single_codes: dict[str, SingleCodes] = {}
         self._values: dict[str, pl.Series] = {}
         self._derived: dict[tuple[str, ...], Growable] = {}
+        #: Versions that were looked at for an attribute that none of them carries.
+        self._without: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._attributes)
@@ -200,6 +202,19 @@ class Entities:
             Three arrays (n_versions,).
         """
         return self._owners.rows, self._visible.rows, self._occurred.rows
+
+    def carries(self, name: str) -> bool:
+        """Say whether any version carries an attribute; only new ones are looked at.
+
+        Returns:
+            True from the first one on.
+        """
+        start = self._without.get(name, 0)
+        if start < 0:
+            return True
+        found = any(name in attributes for attributes in self._attributes[start:])
+        self._without[name] = -1 if found else len(self._attributes)
+        return found
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Give a numeric attribute as a column; booleans are 0 and 1.

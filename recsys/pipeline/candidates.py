@@ -170,7 +170,8 @@ class _Search:
 
 
 def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: Found) -> None:
-    filters = scorer.capabilities.filters
+    carries = state.items.carries
+    filters = [f for f in scorer.capabilities.filters if not f.items or any(map(carries, f.items))]
     if not filters or not len(found.rows):
         return
     context = request.context[0] if request.context else None

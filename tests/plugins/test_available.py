@@ -47,6 +47,27 @@ def test_an_item_goes_and_comes_back_with_its_events(plain_workspace) -> None:
     assert before[0] in recommended(engine)
 
 
+def test_until_an_item_carries_it_the_filter_is_not_asked(plain_workspace, monkeypatch) -> None:
+    engine = engine_with(plain_workspace)
+    items, asked = engine._live.state.items, []
+    plan = type(engine._scorer.capabilities.filter_plan)
+    mask = plan.keep_mask
+
+    def counted(self, exprs, slates, state):
+        asked.append(len(exprs))
+        return mask(self, exprs, slates, state)
+
+    monkeypatch.setattr(plan, "keep_mask", counted)
+    others = len(engine._scorer.capabilities.filters) - 1
+    first = recommended(engine)[0]
+    assert set(asked) == {others}
+    assert not items.carries("available")
+    say(engine, first, available=True)
+    assert first in recommended(engine)
+    assert asked[-1] == others + 1
+    assert items.carries("available")
+
+
 def test_a_number_must_be_above_zero(plain_workspace) -> None:
     profile = load_engine(plain_workspace)._scorer.contents.profile
     number = next(name for name, found in profile.items.items() if found.kind == "number")

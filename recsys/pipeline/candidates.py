@@ -190,11 +190,11 @@ def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: F
         kept = plan.keep_mask([f.keep for f in filters], slates, state)
     except EXPRESSION_FAILURES:
         kept = np.ones(len(found.rows), dtype=np.bool_)
-        for rule in filters:
+        for keeper in filters:
             try:
-                kept &= plan.keep_mask([rule.keep], slates, state)
+                kept &= plan.keep_mask([keeper.keep], slates, state)
             except EXPRESSION_FAILURES as error:
-                found.failures[rule.name] = PluginError(rule.name, "keep", told(error))
+                found.failures[keeper.name] = PluginError(keeper.name, "keep", told(error))
     found.rows = found.rows[kept]
 
 

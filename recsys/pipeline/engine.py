@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from recsys.bundle.contents import FALLBACK, RANKER, Scorer, read_scorer
 from recsys.bundle.locks import exclusive
 from recsys.bundle.store import BundleStore
-from recsys.features.candidates import CandidateColumns, said_of
+from recsys.features.candidates import CandidateColumns
 from recsys.features.seeds import Seeds
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.age import warn_of_old_log
 from recsys.pipeline.candidates import find_candidates
 from recsys.pipeline.cascade import Cascade, Table, failed
 from recsys.pipeline.explaining import explain
-from recsys.pipeline.feature_log import FeatureLog, ServedRequest, fingerprint
+from recsys.pipeline.feature_log import FeatureLog
 from recsys.pipeline.given import columns_of
 from recsys.pipeline.guarding import Guard
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import SILENT, RequestObserver
 from recsys.pipeline.opening import open_bundle, open_on_log
+from recsys.pipeline.recording import Recorder
 from recsys.pipeline.requests import (
     Explanation,
     RankedList,
@@ -86,7 +87,7 @@ class Engine:
         self._cascade = Cascade(scorer, live, self._guard)
         self._rules = Rules(scorer, live.state.items, self._guard)
         self._seed_type = scorer.contents.profile.commonest_type
-        self._feature_log: FeatureLog | None = None
+        self._recorder = Recorder(scorer, live)
 
     @property
     def model_version(self) -> str:
@@ -173,7 +174,7 @@ class Engine:
             since = observer.stage("rows", since)
             table = self._cascade.table(slates, query.haste, observer)
             versions = self._rules.versions(rows)
-            self._record(query, slates, item_ids, table)
+            self._recorder.record(query, slates, item_ids, table)
         unknown = [item_ids[i] for i in np.flatnonzero(rows < 0).tolist()]
         if unknown:
             some = ", ".join(unknown[:_NAMED]) + (", ..." if len(unknown) > _NAMED else "")
@@ -211,7 +212,7 @@ class Engine:
             observer.stage("candidates", since)
             table = self._cascade.table(slates, query.haste, observer)
             versions = self._rules.versions(found.rows)
-            self._record(query, slates, item_ids, table)
+            self._recorder.record(query, slates, item_ids, table)
         table.warnings.extend(
             failed(error, "candidates", observer) for error in found.failures.values()
         )
@@ -226,8 +227,7 @@ class Engine:
     def forget(self, user_ids: Sequence[str]) -> None:
         """Forget users at once, as far as that can be done without the log."""
         self._live.forget(user_ids)
-        if self._feature_log is not None:
-            self._feature_log.forget(user_ids)
+        self._recorder.forget(user_ids)
 
     @property
     def is_far_ahead(self) -> bool:
@@ -276,7 +276,7 @@ class Engine:
 
     def record_features(self, log: FeatureLog | None) -> None:
         """Keep a sample of what the ranker is given, here and in bundles that are opened beside."""
-        self._feature_log = log
+        self._recorder.log = log
 
     def warm_up(self) -> list[str]:
         """Answer the latest requests of the log once more, for nobody, and fold made-up events.
@@ -290,7 +290,7 @@ class Engine:
             BundleError: A request was not answered.
         """
         self._live.warm_up()
-        recording, self._feature_log = self._feature_log, None
+        recording, self._recorder.log = self._recorder.log, None
         try:
             # Twice: the first time tells how long compiling takes, not how long answers do.
             list(answer_latest(self.rank, self._live, self.model_version))
@@ -299,7 +299,7 @@ class Engine:
             answered = answer_latest(self.rank, self._live, self.model_version)
             return list(dict.fromkeys(answered))
         finally:
-            self._feature_log = recording
+            self._recorder.log = recording
 
     def with_bundle(self, version: str, *, is_new_state: bool = False) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.
@@ -316,12 +316,12 @@ class Engine:
             scorer = read_scorer(bundle, self._workspace, self._live.state.items)
             if self._live.serves(scorer):
                 successor = Engine(self._workspace, scorer, self._live)
-                successor.record_features(self._feature_log)
+                successor.record_features(self._recorder.log)
                 return successor
         with self._live.journal() as arrived:
             successor = Engine(self._workspace, *open_on_log(self._workspace, bundle))
             self._live.hand_on_to(successor._live, arrived)
-        successor.record_features(self._feature_log)
+        successor.record_features(self._recorder.log)
         return successor
 
     def _slates(
@@ -347,34 +347,6 @@ class Engine:
 
     def _seeds(self, query: RankQuery | RecommendQuery) -> tuple[Seeds | None, list[str]]:
         return seeds_of(query.seed_item_ids, self._live.state.items, self._seed_type)
-
-    def _record(
-        self, query: RankQuery | RecommendQuery, slates: Slates, item_ids: list[str], table: Table
-    ) -> None:
-        # With the lock held: the position of the state belongs to this very matrix.
-        if self._feature_log is None or table.ranker is None or not self._feature_log.draw():
-            return
-        seeds = slates.seeds.rows[0].tolist() if slates.seeds else []
-        seed_ids = [self._live.state.items.ids[row] for row in seeds]
-        served = ServedRequest(
-            request_id=query.request_id,
-            user_id=query.user_id,
-            as_of=int(slates.as_of[0]),
-            last_visible_at=self._live.last_event_us,
-            n_events=self._live.n_events,
-            n_erased=self._live.n_erased,
-            model_version=self.model_version,
-            plugins=fingerprint(self._scorer.capabilities.plugins),
-            is_degraded=bool(table.warnings),
-            context=query.context,
-            session_id=query.session_id,
-            item_ids=item_ids,
-            seed_item_ids=seed_ids,
-            candidates=said_of(slates.candidates, len(item_ids)),
-            features=table.ranker.feature_names,
-            matrix=table.matrix,
-        )
-        self._feature_log.put(served)
 
     def _answer(
         self,

@@ -153,34 +153,38 @@ def replayed(future: Future) -> Iterator[tuple[list[VisibleEvent], Return]]:
         yield future.events[start:place], back
 
 
-def popular(workspace: Workspace, future: Future) -> list[list[str]]:
+def acted(events: list[VisibleEvent]) -> Iterator[tuple[int, str, str]]:
+    """Give instant, user and item of each interaction."""
+    for event in events:
+        if isinstance(event.event, InteractionEvent):
+            yield event.visible_at, event.event.user_id, event.event.item_id
+
+
+def popular(before: pl.DataFrame, future: Future) -> list[list[str]]:
     """List the items that were acted on most in the month before each user came back."""
-    log = actions_before(workspace).select("visible_at", "item_id")
-    recent, counts = deque(log.iter_rows()), Counter(log["item_id"].to_list())
+    recent = deque(before.select("visible_at", "item_id").iter_rows())
+    counts = Counter(before["item_id"].to_list())
     lists = []
     for events, back in replayed(future):
-        for event in events:
-            if isinstance(event.event, InteractionEvent):
-                recent.append((event.visible_at, event.event.item_id))
-                counts[event.event.item_id] += 1
+        for at, _, item in acted(events):
+            recent.append((at, item))
+            counts[item] += 1
         while recent and recent[0][0] < back.at - 30 * DAY_US:
             counts[recent.popleft()[1]] -= 1
         lists.append([item for item, _ in counts.most_common(TOP_K)])
     return lists
 
 
-def own_favourites(workspace: Workspace, future: Future) -> list[list[str]]:
+def own_favourites(before: pl.DataFrame, future: Future) -> list[list[str]]:
     """List what each user did most often, of equals what all did; then what all do most often."""
-    log = actions_before(workspace)
-    everybody, own = Counter(log["item_id"].to_list()), defaultdict(Counter)
-    for user, item in log.select("user_id", "item_id").iter_rows():
+    everybody, own = Counter(before["item_id"].to_list()), defaultdict(Counter)
+    for user, item in before.select("user_id", "item_id").iter_rows():
         own[user][item] += 1
     lists = []
     for events, back in replayed(future):
-        for event in events:
-            if isinstance(event.event, InteractionEvent):
-                own[event.event.user_id][event.event.item_id] += 1
-                everybody[event.event.item_id] += 1
+        for _, user, item in acted(events):
+            own[user][item] += 1
+            everybody[item] += 1
         counts = own[back.user_id]
         mine = sorted(counts, key=lambda item: (-counts[item], -everybody[item]))[:TOP_K]
         others = (item for item, _ in everybody.most_common() if item not in counts)
@@ -188,9 +192,9 @@ def own_favourites(workspace: Workspace, future: Future) -> list[list[str]]:
     return lists
 
 
-def of_one_day(workspace: Workspace, future: Future) -> list[list[str]]:
+def of_one_day(before: pl.DataFrame, future: Future) -> list[list[str]]:
     """List what was done most often on one day with the seed."""
-    log = actions_before(workspace).with_columns(day=pl.col("visible_at") // DAY_US)
+    log = before.with_columns(day=pl.col("visible_at") // DAY_US)
     days = log.group_by("user_id", "day").agg(pl.col("item_id").unique())["item_id"].to_list()
     seeds = {back.seed for back in future.returns}
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -203,30 +207,18 @@ def of_one_day(workspace: Workspace, future: Future) -> list[list[str]]:
     ]
 
 
-def actions_before(workspace: Workspace) -> pl.DataFrame:
-    """Read the interactions before the cut, oldest first."""
-    return read_snapshot(workspace.log_config).interactions.sort("visible_at")
-
-
-def ask_implicit(workspace: Workspace, future: Future) -> Lists:
+def ask_implicit(workspace: Workspace, before: pl.DataFrame, future: Future) -> Lists:
     """Let the library implicit make lists, where it is installed."""
     if not IMPLICIT.exists():
         return {}
     profile, _ = profile_log(StoredLog(workspace.log_config))
     steps = [
-        {
-            "events": [
-                (event.event.user_id, event.event.item_id)
-                for event in events
-                if isinstance(event.event, InteractionEvent)
-            ],
-            "user": back.user_id,
-        }
+        {"events": [(user, item) for _, user, item in acted(events)], "user": back.user_id}
         for events, back in replayed(future)
     ]
     with tempfile.TemporaryDirectory() as temporary:
         actions, asked, out = (Path(temporary) / name for name in ("a.parquet", "q", "lists"))
-        actions_before(workspace).select("user_id", "item_id").write_parquet(actions)
+        before.select("user_id", "item_id").write_parquet(actions)
         repeats = profile.repeat_share >= MANY_REPEATS
         asked.write_text(json.dumps({"steps": steps, "repeats": repeats}), encoding="utf-8")
         script = Path(__file__).parent / "load" / "implicit_lists.py"
@@ -275,12 +267,13 @@ def run(name: str, source: Path, span: tuple[float, float], most: int, *, relate
         if related:
             future = replace(future, returns=[b for b in future.returns if len(b.done) > 1])
         workspace = open_workspace(Path(folder) / "w")
-        lists: Lists = {"most popular of the last month": popular(workspace, future)}
+        before = read_snapshot(workspace.log_config).interactions.sort("visible_at")
+        lists: Lists = {"most popular of the last month": popular(before, future)}
         if related:
-            lists["most often on one day with the seed"] = of_one_day(workspace, future)
+            lists["most often on one day with the seed"] = of_one_day(before, future)
         else:
-            lists["what the user did most often"] = own_favourites(workspace, future)
-            lists |= ask_implicit(workspace, future)
+            lists["what the user did most often"] = own_favourites(before, future)
+            lists |= ask_implicit(workspace, before, future)
         report = train(workspace, StoredLog(workspace.log_config), lambda *_: None)
         BundleStore(workspace.bundles).activate(report.version)
         lists |= recommended(workspace, future, RELATED if related else PLAIN)

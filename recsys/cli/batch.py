@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,7 +11,6 @@ from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
     from recsys.batch.score import BatchReport
-    from recsys.events.progress import Progress
     from recsys.pipeline.engine import Engine
 
 cli = typer.Typer(help="Offline scoring, with the numbers of the server.")
@@ -43,18 +39,11 @@ def score(
 ) -> None:
     """Write the top k items of every user as Parquet or JSON lines."""
     from recsys.batch.score import score_users
+    from recsys.cli.output import progress_lines
 
-    wanted = read_ids(users, "--users") if users else None
-    batch = _open(workspace, out, shard, wanted, lambda engine: engine.user_ids())
-    with batch.progress() as progress:
-        report = score_users(
-            batch.engine,
-            out,
-            user_ids=batch.ids,
-            top_k=top_k,
-            as_of=batch.as_of,
-            progress=progress,
-        )
+    engine, ids, as_of = _open(workspace, out, shard, "users", users)
+    with progress_lines() as progress:
+        report = score_users(engine, out, user_ids=ids, top_k=top_k, as_of=as_of, progress=progress)
     _print(out, report, "users", as_json=as_json)
 
 
@@ -71,52 +60,37 @@ def related(
 ) -> None:
     """Write what goes with every item, for nobody in particular, as Parquet or JSON lines."""
     from recsys.batch.score import relate_items
+    from recsys.cli.output import progress_lines
 
-    wanted = read_ids(items, "--items") if items else None
-    batch = _open(workspace, out, shard, wanted, lambda engine: engine.item_ids())
-    with batch.progress() as progress:
+    engine, ids, as_of = _open(workspace, out, shard, "items", items)
+    with progress_lines() as progress:
         report = relate_items(
-            batch.engine,
-            out,
-            item_ids=batch.ids,
-            top_k=top_k,
-            as_of=batch.as_of,
-            progress=progress,
+            engine, out, item_ids=ids, top_k=top_k, as_of=as_of, progress=progress
         )
     _print(out, report, "items", as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What a command makes lists with: the engine, for which ids, and as of when."""
-
-    engine: Engine
-    ids: list[str]
-    as_of: int
-
-    def progress(self) -> AbstractContextManager[Progress]:
-        from recsys.cli.output import progress_lines
-
-        return progress_lines()
-
-
 def _open(
-    workspace: Path,
-    out: Path,
-    shard: str,
-    wanted: list[str] | None,
-    everything: Callable[[Engine], list[str]],
-) -> _Batch:
+    workspace: Path, out: Path, shard: str, what: Literal["users", "items"], chosen: Path | None
+) -> tuple[Engine, list[str], int]:
+    """Open what a command makes lists with.
+
+    Returns:
+        The engine, the ids of this share, and the instant.
+    """
     from recsys.batch.lists_file import check_out
     from recsys.batch.score import share_of
     from recsys.pipeline.engine import load_engine
 
     number, n_shares = read_shard(shard)
+    wanted = read_ids(chosen, f"--{what}") if chosen else None
     opened = open_folder(workspace)
     check_out(out)
     engine = load_engine(opened)
-    ids = share_of(everything(engine) if wanted is None else wanted, number, n_shares)
-    return _Batch(engine, ids, engine.now(opened.config.serving.clock))
+    if wanted is None:
+        wanted = engine.user_ids() if what == "users" else engine.item_ids()
+    ids = share_of(wanted, number, n_shares)
+    return engine, ids, engine.now(opened.config.serving.clock)
 
 
 def _print(out: Path, report: BatchReport, what: str, *, as_json: bool) -> None:

@@ -92,25 +92,20 @@ def compare(
 
 
 def _print_experiment(found: Experiment) -> None:
-    from datetime import UTC, datetime
-
-    from recsys.cli.output import print_table, results
+    from recsys.cli.output import instant_text, interval_text, print_table, results
     from recsys.evaluation.experiment import SUSPICIOUS
 
     rows = []
     for arm in found.arms:
         row = [arm.name, f"{arm.n_users:,}", f"{arm.n_lists:,}"]
         rows.append(row + [f"{arm.metrics[metric]:.4f}" for metric in _HEADINGS])
-    start, end = (
-        datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-        for at in (found.start_at, found.end_at)
-    )
-    title = f"Lists by context.{found.attribute}, {start} to {end} UTC"
+    span = f"{instant_text(found.start_at)} to {instant_text(found.end_at)} UTC"
+    title = f"Lists by context.{found.attribute}, {span}"
     print_table(title, ("", "users", "lists", *_HEADINGS.values()), rows)
     for arm in found.arms[1:]:
-        for metric, (mean, low, high) in arm.differences.items():
-            interval = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-            results.print(f"{arm.name} - {found.arms[0].name}, {_HEADINGS[metric]}: {interval}")
+        for metric, interval in arm.differences.items():
+            what = f"{arm.name} - {found.arms[0].name}, {_HEADINGS[metric]}"
+            results.print(f"{what}: {interval_text(interval)}")
     explained = ", ".join(f"{_HEADINGS[name]} {found.explained[name]:.0%}" for name in _HEADINGS)
     before = f"what {found.n_before:,} of them did before explained: {explained}"
     results.print(f"95 % intervals over users; {before}")

@@ -112,7 +112,7 @@ def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the table of rankings, those of what is new, and the intervals of the differences."""
-    from recsys.cli.output import results
+    from recsys.cli.output import interval_text, results
     from recsys.evaluation.tables import Table
 
     whole = Table(
@@ -135,8 +135,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         for metric in ("auc", "ndcg@10"):
             # With rules the ranking before them is one of the baselines.
             ranking = "by_rules" if baseline == "full" else "full"
-            mean, low, high = evaluation.differences_to[baseline][ranking][metric]
-            found = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+            found = interval_text(evaluation.differences_to[baseline][ranking][metric])
             what = f"{_TITLES[ranking]} - {_TITLES.get(baseline, baseline)}, {names[metric]}"
             results.print(f"{what}: {found}")
     _print_segments(evaluation)
@@ -165,15 +164,18 @@ def worse_than_simple(evaluation: Evaluation) -> list[str]:
     Returns:
         One line each, where the whole interval of the difference says so.
     """
+    from recsys.cli.output import interval_text
+
     found = []
     for name in ("click_rate", "popularity"):
         if name not in evaluation.differences_to:
             continue
-        mean, low, high = evaluation.differences_to[name]["full"]["ndcg@10"]
+        difference = evaluation.differences_to[name]["full"]["ndcg@10"]
+        _, _, high = difference
         if high < 0:
             found.append(
                 f"warning: the ranker with text is worse than {_TITLES.get(name, name)}: "
-                f"nDCG@10 {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+                f"nDCG@10 {interval_text(difference)}"
             )
     return found
 
@@ -248,7 +250,8 @@ def print_rankings(
 
 
 def _interval(differences: Differences, name: str) -> str:
+    from recsys.cli.output import interval_text
+
     if name not in differences:
         return "-"
-    mean, low, high = differences[name]["ndcg@10"]
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return interval_text(differences[name]["ndcg@10"])

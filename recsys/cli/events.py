@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -217,4 +216,6 @@ def _shown(value: object) -> str:
 
 
 def _shown_instant(instant_us: int) -> str:
-    return datetime.fromtimestamp(instant_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    from recsys.cli.output import instant_text
+
+    return f"{instant_text(instant_us)} UTC"

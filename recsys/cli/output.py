@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -44,6 +44,25 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec enco
     data = msgspec.json.encode(value, order="sorted", enc_hook=str)
     text = msgspec.json.format(data, indent=2)
     sys.stdout.write(text.decode() + "\n")
+
+
+def interval_text(interval: Sequence[float]) -> str:
+    """Write a mean difference and its bounds.
+
+    Returns:
+        Such as `+0.0070 [+0.0028, +0.0113]`.
+    """
+    mean, low, high = interval
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def instant_text(instant_us: int) -> str:
+    """Write an instant, in UTC to the second.
+
+    Returns:
+        Such as `2026-01-31 12:00:00`.
+    """
+    return datetime.fromtimestamp(instant_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -158,14 +158,13 @@ def worth(
 
 
 def _print_worth(worth: Worth) -> None:
-    from recsys.cli.output import print_table, results
+    from recsys.cli.output import interval_text, print_table, results
 
     shown = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
     rows = []
     for metric, title in shown.items():
-        mean, low, high = worth.difference[metric]
         values = [f"{worth.rankings[side][metric]:.4f}" for side in ("without", "with")]
-        rows.append([title, *values, f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"])
+        rows.append([title, *values, interval_text(worth.difference[metric])])
     lists = f"{worth.n_measured:,} lists of the validation slice"
     headings = ("metric", "without", "with", "with - without, 95 % interval")
     print_table(f"Ranker with and without plugin {worth.plugin}, {lists}", headings, rows)

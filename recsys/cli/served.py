@@ -56,11 +56,11 @@ def served(
 
 
 def _print_listed(rows: list[dict[str, Any]]) -> None:
-    from recsys.cli.output import print_table
+    from recsys.cli.output import instant_text, print_table
 
     lines = [
         [
-            _instant(row["as_of"]),
+            instant_text(row["as_of"]),
             row["request_id"],
             row["user_id"],
             str(row["n_items"]),
@@ -72,7 +72,7 @@ def _print_listed(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_inspected(found: Inspected) -> None:
-    from recsys.cli.output import print_table, results
+    from recsys.cli.output import instant_text, print_table, results
     from recsys.cli.ranking import print_explanation
 
     request = found.request
@@ -80,7 +80,7 @@ def _print_inspected(found: Inspected) -> None:
     said |= {"seeds": request.seed_item_ids, "candidates said": sorted(request.candidates)}
     results.print(
         f"request {request.request_id} of user {request.user_id or 'nobody'} at "
-        f"{_instant(request.as_of)} UTC, bundle {request.model_version}, "
+        f"{instant_text(request.as_of)} UTC, bundle {request.model_version}, "
         f"{request.n_events:,} events known"
     )
     for name, value in said.items():
@@ -90,7 +90,7 @@ def _print_inspected(found: Inspected) -> None:
     rows = [[str(place), item, f"{score:.4f}"] for place, (item, score) in enumerate(best, 1)]
     print_table(f"{len(found.item_ids):,} candidates", ("#", "item", "score"), rows)
     for explanation in found.explanations:
-        print_explanation(f"{explanation.item_id}", explanation)
+        print_explanation(explanation.item_id, explanation)
 
 
 def _without_matrix(found: Inspected) -> dict[str, Any]:
@@ -108,9 +108,3 @@ def _without_matrix(found: Inspected) -> dict[str, Any]:
         "scores": found.scores,
         "explanations": found.explanations,
     }
-
-
-def _instant(at_us: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recsys.bundle.contents import read_profile, read_scorer, read_spreads
+from recsys.bundle.contents import Scorer, read_profile, read_scorer, read_spreads
 from recsys.bundle.store import BundleStore
 from recsys.errors import TrainingError
 from recsys.evaluation.requests import first_test_list
 from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
+from recsys.features.offline import OfflineReader
+from recsys.features.slates import Slates
 from recsys.training.dataset import make_dataset
 from recsys.workspace import Workspace
 
@@ -90,33 +93,42 @@ def measure_drift(
     """
     bundle = BundleStore(workspace.bundles).open(version)
     spreads = read_spreads(bundle)
-    config, types = workspace.config, tuple(read_profile(bundle).event_types)
-    dataset = make_dataset(source, config, types)
+    dataset = make_dataset(source, workspace.config, tuple(read_profile(bundle).event_types))
     scorer = read_scorer(bundle, workspace, dataset.log.items)
     n_all = len(dataset.labelled.slates)
     start = max(first_test_list(scorer.contents.split, dataset), n_all - most_lists)
     if start >= n_all:
         raise TrainingError("drift", "no list after the validation slice", "one")
-    plan, models, parts = scorer.plan, scorer.contents.models, []
-    for first in range(start, n_all, _LISTS):
-        slates = dataset.labelled.slates.part(first, min(first + _LISTS, n_all))
-        parts.append(
-            plan.matrix(slates, dataset.reader, plan.scores(slates, dataset.reader, models))
-        )
-        progress("computing features", min(first + _LISTS, n_all) - start, n_all - start)
-    matrix = np.concatenate(parts)
-    gains = {found.feature: found.gain for found in scorer.contents.ranker.importance()}
-    total = sum(gains.values()) or 1.0
+    newest = dataset.labelled.slates.part(start, n_all)
+    matrix = _columns(scorer, newest, dataset.reader, progress)
+    shares = scorer.contents.ranker.gain_shares()
     columns = [
         ColumnShift(
             feature=name,
-            plugin=plan.owners[name],
-            psi=spreads[name].shift(matrix[:, column]),
+            plugin=scorer.plan.owners[name],
+            psi=spreads[name].shift(values),
             missing_then=spreads[name].missing,
-            missing_now=float(np.isnan(matrix[:, column]).mean()),
-            gain=gains.get(name, 0.0) / total,
+            missing_now=float(np.isnan(values).mean()),
+            gain=shares[name],
         )
-        for column, name in enumerate(plan.names)
+        for name, values in zip(scorer.plan.names, matrix.T, strict=True)
     ]
     columns.sort(key=lambda shift: -shift.psi)
-    return Drift(scorer.version, n_all - start, len(matrix), columns)
+    return Drift(scorer.version, len(newest), len(matrix), columns)
+
+
+def _columns(
+    scorer: Scorer, slates: Slates, reader: OfflineReader, progress: Progress
+) -> NDArray[np.float32]:
+    """Compute the columns of a bundle.
+
+    Returns:
+        float32 (n_candidates, n_features).
+    """
+    plan, parts = scorer.plan, []
+    for start in range(0, len(slates), _LISTS):
+        part = slates.part(start, min(start + _LISTS, len(slates)))
+        scores = plan.scores(part, reader, scorer.contents.models)
+        parts.append(plan.matrix(part, reader, scores))
+        progress("computing features", start + len(part), len(slates))
+    return np.concatenate(parts)

@@ -98,8 +98,8 @@ def compare_arms(
         The comparison, over the time in which all arms made lists.
 
     Raises:
-        TrainingError: The log has no impressions, fewer than two arms, or arms that no stretch of
-            time has in common.
+        TrainingError: The log has no impressions, fewer than two arms, arms that no stretch of
+            time has in common, or one whose lists nobody named saw alone.
     """
     dataset = make_dataset(source, workspace.config)
     if dataset.labelled.sampled:
@@ -107,19 +107,24 @@ def compare_arms(
     arms, names = _arms(dataset.labelled, attribute, names)
     span = _span(dataset.labelled.slates.as_of, arms, names)
     users = _by_user(dataset.labelled, arms, len(names), span)
-    adjusted, explained = _adjusted(users)
+    n_users = np.bincount(users.arms, minlength=len(names))
+    if not n_users.all():
+        found = f"{names[int(n_users.argmin())]}: nobody named saw its lists and no others"
+        raise TrainingError("compare", found, "some users for each")
+    ratios = _ratios(users)
+    adjusted, explained = _adjusted(users, ratios)
     variants = workspace.config.serving.variants.values()
     expected = {variant.version: variant.share for variant in variants}
     return Experiment(
         attribute=attribute,
         start_at=span[0],
         end_at=span[1],
-        arms=[_arm(names, number, users, adjusted) for number in range(len(names))],
+        arms=[_arm(name, users, ratios, adjusted, number=n) for n, name in enumerate(names)],
         n_mixed=users.n_mixed,
         n_unnamed=users.n_unnamed,
         n_before=int(users.is_known.sum()),
         explained=dict(zip(METRICS, explained.tolist(), strict=True)),
-        uneven=_uneven(np.bincount(users.arms, minlength=len(names)), names, expected),
+        uneven=_uneven(n_users, names, expected),
     )
 
 
@@ -251,7 +256,9 @@ def _ratios(users: _Users) -> NDArray[np.float64]:
     return ratios
 
 
-def _adjusted(users: _Users) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _adjusted(
+    users: _Users, ratios: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Write each user's part of a ratio, with what was known before taken off.
 
     The mean over the users of an arm is 0 plus what chance gave it of good users.
@@ -259,7 +266,6 @@ def _adjusted(users: _Users) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     Returns:
         float64 (n_users, n_metrics), and the share of the variance that was explained, by metric.
     """
-    ratios = _ratios(users)
     n_mean = np.bincount(users.arms, users.n_lists) / np.bincount(users.arms)
     # Each arm around its own ratio, in lists of an average user.
     parts = (users.sums - ratios[users.arms] * users.n_lists[:, None]) / n_mean[users.arms, None]
@@ -275,9 +281,15 @@ def _adjusted(users: _Users) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return adjusted, np.clip(explained, 0.0, 1.0)
 
 
-def _arm(names: Sequence[str], number: int, users: _Users, adjusted: NDArray[np.float64]) -> Arm:
+def _arm(
+    name: str,
+    users: _Users,
+    ratios: NDArray[np.float64],
+    adjusted: NDArray[np.float64],
+    *,
+    number: int,
+) -> Arm:
     mine, base = users.arms == number, users.arms == 0
-    ratios = _ratios(users)
     differences = {}
     for column, metric in enumerate(METRICS if number else ()):
         here, there = adjusted[mine, column], adjusted[base, column]
@@ -287,7 +299,7 @@ def _arm(names: Sequence[str], number: int, users: _Users, adjusted: NDArray[np.
             float(mean), float(mean - _Z95 * error), float(mean + _Z95 * error)
         )
     return Arm(
-        name=names[number],
+        name=name,
         n_users=int(mine.sum()),
         n_lists=int(users.n_lists[mine].sum()),
         metrics=dict(zip(METRICS, ratios[number].tolist(), strict=True)),

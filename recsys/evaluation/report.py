@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +149,7 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
     has_rules = bool(subject.scorer.capabilities.rules)
     others = (POPULARITY, *subject.baselines, *(["full"] if has_rules else []))
     whole = Measured(others)
-    segments = defaultdict(lambda: Measured(others), {name: Measured(others) for name in TITLES})
+    segments = {name: Measured(others) for name in TITLES}
     by_attribute = AttributeSegments(subject.attributes, subject.dataset.reader)
     sampled = subject.dataset.labelled.sampled
     places = FirstPlaces(subject.dataset.reader, subject.scorer.contents.models)
@@ -162,9 +161,9 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         whole.add(test, scores)
         if sampled or has_rules:
             places.add(test.slates, scores)
-        parts = segment_rows(test, subject.dataset.reader) | by_attribute.rows(test)
-        for name, rows in parts.items():
+        for name, rows in segment_rows(test, subject.dataset.reader).items():
             segments[name].add(test, scores, rows)
+        by_attribute.add(test)
         n_done += len(test.slates)
         progress("ranking test requests", n_done, len(subject.requests))
     table = whole.table(rng)
@@ -179,7 +178,11 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         rankings=table.rankings,
         differences=table.differences,
         differences_to=table.differences_to,
-        segments={name: segments[name].table(rng) for name in (*TITLES, *by_attribute.frequent())},
+        segments={name: measured.table(rng) for name, measured in segments.items()}
+        | {
+            name: whole.table(rng, has_it[whole.lists])
+            for name, has_it in by_attribute.frequent().items()
+        },
         beyond_accuracy=places.results(),
         leaks=find_leaks(
             subject.dataset,

@@ -55,7 +55,7 @@ def values_by_request(
 
 
 class AttributeSegments:
-    """Chooses the frequent values of attributes, and the requests that have them.
+    """Finds the frequent values of attributes, and the requests that have them.
 
     Args:
         attributes: `user.NAME` or `context.NAME`.
@@ -63,37 +63,29 @@ class AttributeSegments:
     """
 
     def __init__(self, attributes: Sequence[str], reader: OfflineReader) -> None:
-        self._attributes, self._reader = attributes, reader
-        self._n_lists: dict[str, Counter[str]] = {name: Counter() for name in attributes}
+        self._reader = reader
+        self._values: dict[str, list[str | None]] = {name: [] for name in attributes}
 
-    def rows(self, test: LabelledSlates) -> dict[str, NDArray[np.bool_]]:
-        """Say which candidates each value is measured on, of values met so far and in these.
+    def add(self, test: LabelledSlates) -> None:
+        """Take requests in."""
+        for attribute, values in self._values.items():
+            values.extend(values_by_request(test, self._reader, attribute))
 
-        Returns:
-            bool (n_candidates,) by `ATTRIBUTE = VALUE`.
-        """
-        found = {}
-        for attribute in self._attributes:
-            values = values_by_request(test, self._reader, attribute)
-            self._n_lists[attribute].update(value for value in values if value is not None)
-            for value in dict.fromkeys(values):
-                if value is not None:
-                    has_it = np.array([one == value for one in values])
-                    found[f"{attribute} = {value}"] = np.repeat(has_it, test.slates.sizes)
-        return found
-
-    def frequent(self) -> list[str]:
+    def frequent(self) -> dict[str, NDArray[np.bool_]]:
         """List the segments that are worth a table.
 
         Returns:
-            `ATTRIBUTE = VALUE`, attributes as given, the most frequent value first.
+            Which of the requests that were added are in it, by `ATTRIBUTE = VALUE`; attributes as
+            given, the most frequent value first.
         """
-        return [
-            f"{attribute} = {value}"
-            for attribute, n_lists in self._n_lists.items()
-            for value, n in n_lists.most_common(MOST_VALUES)
-            if n >= _FEWEST_LISTS
-        ]
+        found = {}
+        for attribute, values in self._values.items():
+            n_lists = Counter(value for value in values if value is not None)
+            for value, n in n_lists.most_common(MOST_VALUES):
+                if n >= _FEWEST_LISTS:
+                    has_it = np.array([one == value for one in values])
+                    found[f"{attribute} = {value}"] = has_it
+        return found
 
 
 def segment_rows(test: LabelledSlates, reader: OfflineReader) -> dict[str, NDArray[np.bool_]]:

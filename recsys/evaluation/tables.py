@@ -54,6 +54,8 @@ class Measured:
         self._others = tuple(others)
         self._found: dict[str, list[RankingMetrics]] = defaultdict(list)
         self._users: list[NDArray[np.int64]] = []
+        self._lists: list[NDArray[np.int64]] = []
+        self._n_lists = 0
         self._visits: dict[str, int] = {}
 
     def add(
@@ -72,6 +74,7 @@ class Measured:
         grades, sizes = test.grades, test.slates.sizes
         if rows is not None:
             if not (grades[rows] > 0).any():
+                self._n_lists += len(test.slates)
                 return
             groups = np.repeat(np.arange(len(sizes)), sizes)
             sizes = np.bincount(groups[rows], minlength=len(sizes))
@@ -81,18 +84,32 @@ class Measured:
             self._found[name].append(measure(values, grades, sizes))
         impressions = self._found[self._reference][-1].impressions
         self._users.append(self._visitors(test.slates, impressions))
+        self._lists.append(self._n_lists + impressions)
+        self._n_lists += len(test.slates)
 
-    def table(self, rng: np.random.Generator) -> Table:
+    @property
+    def lists(self) -> NDArray[np.int64]:
+        """Which of the requests that were added have a measure, counted from 0, ascending."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._lists])
+
+    def table(self, rng: np.random.Generator, chosen: NDArray[np.bool_] | None = None) -> Table:
         """Put everything together.
 
         Args:
             rng: Draws the resamples of the intervals.
+            chosen: bool, one for each of `lists`: which of them; None: all.
 
         Returns:
             The table.
         """
         values = {name: _joined(parts) for name, parts in self._found.items()}
         users = np.concatenate([np.zeros(0, dtype=np.int64), *self._users])
+        if chosen is not None:
+            values = {
+                name: {metric: found[chosen] for metric, found in metrics.items()}
+                for name, metrics in values.items()
+            }
+            users = users[chosen]
         if not len(users):
             return Table()
         if (users == users[0]).all():

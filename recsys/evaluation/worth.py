@@ -176,9 +176,8 @@ def _measure(pair: _Pair, plugin: str, newer: LabelledSlates, rounds: int) -> Wo
     gains = np.zeros(len(pair.plan.names))
     for trained in pair.rankers(rounds):
         measured.add(newer, {name: scores for name, (_, scores) in trained.items()})
-        of_all = {found.feature: found.gain for found in trained[WITH][0].importance()}
-        used = np.array([of_all.get(name, 0.0) for name in pair.plan.names])
-        gains += used / max(used.sum(), 1e-12) / rounds
+        shares = trained[WITH][0].gain_shares()
+        gains += np.array([shares[name] for name in pair.plan.names]) / rounds
     table = measured.table(np.random.default_rng(pair.config.seed))
     places = np.empty(len(gains), dtype=np.int64)
     places[np.argsort(-gains, kind="stable")] = np.arange(1, len(gains) + 1)

@@ -258,6 +258,11 @@ def _frame(batch: list[ServedRequest]) -> pl.DataFrame:
     ])
 
 
+def _newest_first(folder: Path) -> list[Path]:
+    # Names begin with the instant of the first request.
+    return sorted(folder.glob("*.parquet"), reverse=True)
+
+
 def read_feature_log(folder: Path, n_newest: int) -> list[ServedRequest]:
     """Read the newest requests that were logged and not removed yet.
 
@@ -269,7 +274,7 @@ def read_feature_log(folder: Path, n_newest: int) -> list[ServedRequest]:
         Requests, newest file first.
     """
     served: list[ServedRequest] = []
-    for path in sorted(folder.glob("*.parquet"), reverse=True):
+    for path in _newest_first(folder):
         newest = pl.read_parquet(path).tail(n_newest - len(served))
         served += [_served(row) for row in newest.iter_rows(named=True)]
         if len(served) >= n_newest:
@@ -290,7 +295,7 @@ def list_feature_log(folder: Path, n_newest: int, user_id: str | None = None) ->
     """
     columns = ["request_id", "user_id", "as_of", "model_version", "is_degraded"]
     frames: list[pl.DataFrame] = []
-    for path in sorted(folder.glob("*.parquet"), reverse=True):
+    for path in _newest_first(folder):
         frame = pl.read_parquet(path, columns=[*columns, "item_ids"])
         if user_id is not None:
             frame = frame.filter(pl.col("user_id") == user_id)
@@ -312,8 +317,9 @@ def find_served(folder: Path, request_id: str) -> ServedRequest | None:
     Returns:
         The newest one of that name; None: it was not drawn, or is removed.
     """
-    for path in sorted(folder.glob("*.parquet"), reverse=True):
-        frame = pl.read_parquet(path).filter(pl.col("request_id") == request_id)
+    for path in _newest_first(folder):
+        # The values of all the others are not read.
+        frame = pl.scan_parquet(path).filter(pl.col("request_id") == request_id).collect()
         if frame.height:
             return _served(frame.sort("as_of").row(-1, named=True))
     return None

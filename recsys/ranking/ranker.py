@@ -178,6 +178,16 @@ class Ranker:
         ]
         return sorted(table, key=lambda row: (-row.gain, row.feature))
 
+    def gain_shares(self) -> dict[str, float]:
+        """Say how much of what all splits won each feature won.
+
+        Returns:
+            Shares that add up to 1 by feature; all 0 where nothing was split.
+        """
+        gains = {found.feature: found.gain for found in self.importance()}
+        total = sum(gains.values()) or 1.0
+        return {name: gain / total for name, gain in gains.items()}
+
     def _raw_scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         found = self._booster().predict(matrix, num_threads=1, raw_score=True)
         return np.asarray(found, dtype=np.float64)

@@ -126,6 +126,16 @@ def test_what_cannot_be_compared_is_named(plain_workspace) -> None:
         compare_arms(plain_workspace, snapshot_of(clicks))
 
 
+def test_an_arm_that_nobody_named_saw_alone_cannot_be_compared(plain_workspace) -> None:
+    events = []
+    for at, (user, arm) in enumerate([("u", "old"), ("", "new"), ("v", "old"), ("", "new")], 1):
+        shown = ImpressionEvent(f"{at}", at, user, ["a"], f"{at}", context={"model_version": arm})
+        click = InteractionEvent(f"c{at}", at, user, "a", "click", impression_id=f"{at}")
+        events += [VisibleEvent(shown, at), VisibleEvent(click, at)]
+    with pytest.raises(TrainingError, match="new: nobody named saw its lists and no others"):
+        compare_arms(plain_workspace, snapshot_of(events), names=["old", "new"])
+
+
 def test_arms_that_never_met_cannot_be_compared(plain_workspace) -> None:
     events = []
     for at, arm in ((1, "old"), (2, "old"), (3, "new"), (4, "new")):

@@ -160,13 +160,16 @@ def _train(
         fallback=rankers[1],
         models=stack.models,
     )
+    device = config.interest.device
     draft = ManifestDraft(
         log=_log_facts(dataset),
         config=config.model_dump(mode="json"),
         plugins=tuple(PluginVersion(n, v) for n, v in capabilities.plugins.items()),
         feature_names=capabilities.plan.names,
         metrics=metrics,
-        not_reproducible="" if reused else why_unrepeatable(config.interest.device),
+        not_reproducible=(
+            reused.bundle.manifest.not_reproducible if reused else why_unrepeatable(device)
+        ),
     )
 
     def write(folder: Path) -> ManifestDraft:

@@ -153,6 +153,18 @@ def test_without_a_new_feature_the_ranker_is_the_same(workspace) -> None:
     assert (after.path / "ranker.txt").read_bytes() == (before.path / "ranker.txt").read_bytes()
 
 
+def test_why_a_second_run_could_differ_goes_with_the_models(workspace, monkeypatch) -> None:
+    store, snapshot = BundleStore(workspace.bundles), read_snapshot(workspace.log_config)
+    assert not store.open().manifest.not_reproducible
+    monkeypatch.setattr("recsys.training.train.why_unrepeatable", lambda device: f"on {device}")
+    fitted = store.open(train(workspace, snapshot, lambda *_: None).version)
+    assert fitted.manifest.not_reproducible == "on auto"
+    monkeypatch.undo()
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["text_interest"]')
+    taken_over = train(workspace, snapshot, lambda *_: None, reuse=fitted)
+    assert store.open(taken_over.version).manifest.not_reproducible == "on auto"
+
+
 def test_other_settings_and_lost_scores_are_refused_in_one_line(workspace) -> None:
     bundle = BundleStore(workspace.bundles).open()
     changed = workspace.config.model_copy(update={"interest": InterestConfig(epochs=9)})

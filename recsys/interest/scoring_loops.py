@@ -15,7 +15,7 @@ from recsys.features.compiled import compiled_loop, compiled_sums, inlined
 from recsys.interest.scratch import AT_ONCE, ITEMS, Scratch, Work, filled
 from recsys.interest.stored_vectors import Vector
 from recsys.interest.taste_loops import find_taste
-from recsys.interest.vector_loops import compare, exponentials, product
+from recsys.interest.vector_loops import compare_four, exponentials, product
 
 #: Log weight of an item that counts for nothing.
 _NOTHING: Final = np.float32(-100.0)
@@ -36,29 +36,87 @@ def score_requests(
         scores: float32 (n_candidates, 5), NaN: written, columns as in `scoring.COLUMNS`.
     """
     candidates, offsets = lists
-    stored, scratch, near = work.stored, work.scratch, work.scratch.near
     fitted = len(work.head.mix) > 0
     for request in range(len(offsets) - 1):
-        n_liked, n_passed, base, end = _lay_out(work, request, fitted)
-        if fitted and n_liked + n_passed > 0:
+        laid = _lay_out(work, request, fitted)
+        if fitted and laid[0] + laid[1] > 0:
             _weigh(work, request)
             find_taste(work, request)
-        for place in range(offsets[request], offsets[request + 1]):
-            row = candidates[place]
-            if row < 0:
-                continue
-            found, text_row = scores[place], stored.text_rows[row]
-            if n_liked > 0:
-                compare(stored.plain[text_row], scratch.plain, n_liked, near)
-                found[3], found[4] = _mean_and_most(near[:n_liked])
-            if fitted:
-                found[2] = stored.appeal[text_row]
-            if fitted and n_liked + n_passed > 0:
-                point = stored.points[text_row]
-                compare(point, scratch.points, n_liked, near)
-                compare(point, scratch.points[base:], n_passed, near[base:])
-                found[1] = product(stored.traits[row], scratch.taste)
-                found[0] = found[1] + _attend(work.head.mix, base, end, scratch)
+        place, end = offsets[request], offsets[request + 1]
+        while place < end:
+            place, n = _take(candidates, place, end, work.scratch.four)
+            if n > 0:
+                _score_four(work, candidates, laid, n, scores)
+
+
+@compiled_loop
+def _take(
+    candidates: NDArray[np.int32], place: int, end: int, four: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Take the next candidates with text; the last one stands for those that are missing to four.
+
+    So all are compared by the same code, and a score does not depend on what else is scored.
+
+    Returns:
+        Where the rest begins, and how many were taken.
+    """
+    n = 0
+    while place < end and n < len(four):
+        if candidates[place] >= 0:
+            four[n] = place
+            n += 1
+        place += 1
+    for j in range(n, len(four)):
+        four[j] = four[n - 1]
+    return place, n
+
+
+@compiled_loop
+def _score_four(
+    work: Work,
+    candidates: NDArray[np.int32],
+    laid: tuple[int, int, int, int],
+    n: int,
+    scores: Vector,
+) -> None:
+    """Score the candidates that `_take` took against what `_lay_out` laid out."""
+    stored, scratch, near = work.stored, work.scratch, work.scratch.near
+    n_liked, n_passed, base, end = laid
+    fitted = len(work.head.mix) > 0
+    if n_liked > 0:
+        _gather(stored.plain, stored.text_rows, candidates, scratch.four, scratch.four_plain)
+        compare_four(scratch.four_plain, scratch.plain, n_liked, near)
+        for j in range(n):
+            found = scores[scratch.four[j]]
+            found[3], found[4] = _mean_and_most(near[j, :n_liked])
+    if fitted:
+        for j in range(n):
+            place = scratch.four[j]
+            scores[place, 2] = stored.appeal[stored.text_rows[candidates[place]]]
+    if fitted and n_liked + n_passed > 0:
+        _gather(stored.points, stored.text_rows, candidates, scratch.four, scratch.four_points)
+        compare_four(scratch.four_points, scratch.points, n_liked, near)
+        compare_four(scratch.four_points, scratch.points[base:], n_passed, near[:, base:])
+        for j in range(n):
+            place = scratch.four[j]
+            found = scores[place]
+            found[1] = product(stored.traits[candidates[place]], scratch.taste)
+            found[0] = found[1] + _attend(work.head.mix, base, end, near[j], scratch)
+
+
+@compiled_loop
+def _gather(
+    vectors: Vector,
+    text_rows: NDArray[np.int32],
+    candidates: NDArray[np.int32],
+    four: NDArray[np.int64],
+    out: Vector,
+) -> None:
+    """Copy the vectors of four candidates."""
+    for j in range(len(four)):
+        text_row = text_rows[candidates[four[j]]]
+        for k in range(out.shape[1]):
+            out[j, k] = vectors[text_row, k]
 
 
 @compiled_loop
@@ -76,8 +134,9 @@ def _lay_out(work: Work, request: int, fitted: bool) -> tuple[int, int, int, int
         _copy(stored.points, stored.text_rows, liked, scratch.points)
         n_passed = _copy(stored.points, stored.text_rows, passed_over, scratch.points[base:])
     end = base + _filled(n_passed, ITEMS)
-    for i in range(end):
-        scratch.near[i] = _ZERO
+    for j in range(len(scratch.near)):
+        for i in range(end):
+            scratch.near[j, i] = _ZERO
     return n_liked, n_passed, base, end
 
 
@@ -141,13 +200,13 @@ def _mean_and_most(values: Vector) -> tuple[np.float32, np.float32]:
 
 
 @compiled_sums
-def _attend(mix: Vector, base: int, end: int, scratch: Scratch) -> np.float32:
-    """Compare a candidate with both kinds of past.
+def _attend(mix: Vector, base: int, end: int, near: Vector, scratch: Scratch) -> np.float32:
+    """Compare a candidate with both kinds of past, its similarities being known.
 
     Returns:
         What mean and attended similarities add up to.
     """
-    near, attention = scratch.near, scratch.attention
+    attention = scratch.attention
     interest = _ZERO
     for i in range(end):
         attention[i] = near[i] * scratch.sharpness[i] + scratch.offset[i]

@@ -16,7 +16,7 @@ from recsys.interest.stored_vectors import Head, Vector
 
 #: Items of a past that go through a loop side by side.
 ITEMS: Final = 32
-#: Vectors that one is compared with side by side; `compare` is written out for four.
+#: Vectors that are compared side by side; the loops are written out for four.
 AT_ONCE: Final = 4
 
 
@@ -48,7 +48,10 @@ class Scratch(NamedTuple):
     Args:
         plain: (n, k): vectors of what was liked.
         points: (n, size): of both kinds.
-        near: (n,): similarity to a candidate.
+        four: int64 (4,): candidates that are scored together, by their places.
+        four_plain: (4, k): their vectors.
+        four_points: (4, size): their points.
+        near: (4, n): their similarities.
         sharpness: (n,): factor of the logarithm of attention.
         offset: (n,): summand of it.
         attention: (n,)
@@ -65,6 +68,9 @@ class Scratch(NamedTuple):
 
     plain: Vector
     points: Vector
+    four: NDArray[np.int64]
+    four_plain: Vector
+    four_points: Vector
     near: Vector
     sharpness: Vector
     offset: Vector
@@ -119,13 +125,14 @@ def make_scratch(pasts: tuple[Past, Past], stored: Stored) -> Scratch:
     n_traits = stored.traits.shape[1] + 1
     n_filled = filled(n_traits, AT_ONCE)
     bits = np.empty(n, np.int32)
-    near, sharpness, offset, attention, shares, heavy, weights, surprise = np.empty(
-        (8, n), np.float32
-    )
+    sharpness, offset, attention, shares, heavy, weights, surprise = np.empty((7, n), np.float32)
     return Scratch(
         plain=np.empty((n, stored.plain.shape[1]), np.float32),
         points=np.empty((n, stored.points.shape[1]), np.float32),
-        near=near,
+        four=np.empty(AT_ONCE, np.int64),
+        four_plain=np.empty((AT_ONCE, stored.plain.shape[1]), np.float32),
+        four_points=np.empty((AT_ONCE, stored.points.shape[1]), np.float32),
+        near=np.empty((AT_ONCE, n), np.float32),
         sharpness=sharpness,
         offset=offset,
         attention=attention,

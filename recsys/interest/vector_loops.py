@@ -42,6 +42,34 @@ def compare(vector: Vector, rows: Vector, n: int, out: Vector) -> None:
 
 
 @compiled_sums
+def compare_four(vectors: Vector, rows: Vector, n: int, out: Vector) -> None:
+    """Multiply four vectors with rows of a matrix: what is read of the rows serves all of them.
+
+    Args:
+        vectors: float32 (4, k)
+        rows: float32 (m, k): as many as `AT_ONCE` fills.
+        n: How many of them.
+        out: float32 (4, m): written, as far as `AT_ONCE` fills.
+    """
+    for i in range(0, n, AT_ONCE):
+        a1, a2, a3, a4 = _ZERO, _ZERO, _ZERO, _ZERO
+        b1, b2, b3, b4 = _ZERO, _ZERO, _ZERO, _ZERO
+        c1, c2, c3, c4 = _ZERO, _ZERO, _ZERO, _ZERO
+        d1, d2, d3, d4 = _ZERO, _ZERO, _ZERO, _ZERO
+        for k in range(vectors.shape[1]):
+            a, b, c, d = vectors[0, k], vectors[1, k], vectors[2, k], vectors[3, k]
+            one, two, three, four = rows[i, k], rows[i + 1, k], rows[i + 2, k], rows[i + 3, k]
+            a1, a2, a3, a4 = a1 + a * one, a2 + a * two, a3 + a * three, a4 + a * four
+            b1, b2, b3, b4 = b1 + b * one, b2 + b * two, b3 + b * three, b4 + b * four
+            c1, c2, c3, c4 = c1 + c * one, c2 + c * two, c3 + c * three, c4 + c * four
+            d1, d2, d3, d4 = d1 + d * one, d2 + d * two, d3 + d * three, d4 + d * four
+        out[0, i], out[0, i + 1], out[0, i + 2], out[0, i + 3] = a1, a2, a3, a4
+        out[1, i], out[1, i + 1], out[1, i + 2], out[1, i + 3] = b1, b2, b3, b4
+        out[2, i], out[2, i + 1], out[2, i + 2], out[2, i + 3] = c1, c2, c3, c4
+        out[3, i], out[3, i + 1], out[3, i + 2], out[3, i + 3] = d1, d2, d3, d4
+
+
+@compiled_sums
 def product(left: Vector, right: Vector) -> np.float32:
     """Multiply two vectors.
 

@@ -132,6 +132,21 @@ def test_scores_are_those_of_plain_numpy(seed, n_liked, n_shown):
         assert found == pytest.approx(expected, rel=2e-3, abs=2e-3, nan_ok=True)
 
 
+@settings(max_examples=50)
+@given(seed=st.integers(0, 10**6), n_liked=st.integers(0, 40), n_shown=st.integers(0, 70))
+def test_a_score_does_not_depend_on_what_else_is_scored(seed, n_liked, n_shown):
+    rng = np.random.default_rng(seed)
+    known, head = make_model(rng)
+    batch = make_batch(rng, n_liked, n_shown)
+    together = score_batch(batch, known, head)
+    requests = np.repeat([0, 1], np.diff(batch.offsets))
+    for place, request in enumerate(requests):
+        alone = batch.versions[[place]]
+        past = {name: found.take(np.array([request])) for name, found in batch.histories.items()}
+        one = ScoringBatch(alone, alone, np.array([0, 1]), past)
+        np.testing.assert_array_equal(score_batch(one, known, head)[0], together[place])
+
+
 def test_what_a_ridge_barely_holds_is_no_missing_taste():
     rng = np.random.default_rng(1)
     known, head = make_model(rng)

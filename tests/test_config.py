@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.config import Section, parse_settings
+from recsys.config import Section, load_config, parse_settings
+from recsys.errors import ConfigError
 
 
 class Mine(Section):
@@ -22,3 +23,34 @@ def test_all_problems_of_a_table_are_one_line_with_the_nearest_key() -> None:
         parse_settings(Mine, {"time_zome": "CET", "buckets": "many"})
     assert "buckets: found 'many'; " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "RECSYS_SERVING__METRICS",
+            "127.0.0.1:9090",
+            "a single key is RECSYS_SERVING__METRICS__KEY",
+        ),
+        ("RECSYS_PLUGINS__DISABLED", "together", "found 'together'; expected JSON"),
+        ("RECSYS_SERVING", "no", "RECSYS_SERVING: found 'no'"),
+        ("RECSYS_SERVING__PROT", "0", "did you mean serving.port? (from RECSYS_SERVING__PROT)"),
+        ("RECSYS_SERVING__PORT", "x", "serving.port: found 'x'"),
+        ("RECSYS_SERVING__PORT", "x", "(from RECSYS_SERVING__PORT)"),
+    ],
+)
+def test_a_bad_variable_is_named(monkeypatch, tmp_path, name, value, expected) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert expected in str(caught.value)
+
+
+def test_variables_win_over_the_file(monkeypatch, tmp_path) -> None:
+    (tmp_path / "recsys.toml").write_text("[serving]\nport = 1\n", encoding="utf-8")
+    monkeypatch.setenv("RECSYS_SERVING__PORT", "2")
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["together"]')
+    config = load_config(tmp_path)
+    assert config.serving.port == 2
+    assert list(config.plugins.disabled) == ["together"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,6 +16,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from recsys.config.interest import InterestConfig
@@ -23,6 +27,8 @@ from recsys.config.serving import ServingConfig
 from recsys.errors import ConfigError
 
 CONFIG_NAME = "recsys.toml"
+_PREFIX: Final = "RECSYS_"
+_BETWEEN: Final = "__"
 
 S = TypeVar("S", bound=Section)
 
@@ -31,7 +37,7 @@ class Config(BaseSettings):
     """Everything that can be configured; every key has a default."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="RECSYS_", env_nested_delimiter="__"
+        extra="forbid", frozen=True, env_prefix=_PREFIX, env_nested_delimiter=_BETWEEN
     )
 
     seed: int = 17
@@ -75,7 +81,8 @@ def load_config(folder: Path) -> Config:
         The configuration.
 
     Raises:
-        ConfigError: The file is not TOML, or any key is unknown or has a bad value; lists all.
+        ConfigError: The file is not TOML, any key is unknown or has a bad value, or a variable is
+            no JSON where a list or table is expected; lists all.
     """
     path = folder / CONFIG_NAME
     try:
@@ -84,8 +91,11 @@ def load_config(folder: Path) -> Config:
         raise ConfigError(str(path), [str(error)]) from error
     try:
         return Config(**raw)
+    except SettingsError as error:
+        raise ConfigError("environment", _no_json() or [str(error)]) from error
     except ValidationError as error:
-        raise ConfigError(str(path), [_problem(e, Config) for e in error.errors()]) from error
+        problems = [_problem(e, Config) + _origin(e["loc"]) for e in error.errors()]
+        raise ConfigError(str(path), problems) from error
 
 
 def parse_settings(kind: type[S], settings: dict[str, Any]) -> S:
@@ -106,6 +116,47 @@ def parse_settings(kind: type[S], settings: dict[str, Any]) -> S:
     except ValidationError as error:
         problems = [_problem(detail, kind) for detail in error.errors()]
         raise ValueError("; ".join(problems)) from error
+
+
+def _no_json() -> list[str]:
+    """Find the variables of the environment that are no JSON where a table or list is expected.
+
+    Returns:
+        A line for each.
+    """
+    problems = []
+    for name, value in sorted(os.environ.items()):
+        keys = name.upper().removeprefix(_PREFIX).lower().split(_BETWEEN)
+        if name.upper().startswith(_PREFIX) and _is_compound(keys):
+            try:
+                json.loads(value)
+            except ValueError as error:
+                hint = f"; a single key is {name}{_BETWEEN}KEY" if _known_keys(keys, Config) else ""
+                problems.append(f"{name}: found {value!r}; expected JSON ({error}){hint}")
+    return problems
+
+
+def _is_compound(keys: list[str]) -> bool:
+    """Say whether a path of keys leads to a table, a list, or what may be one.
+
+    Returns:
+        False for a text, number or switch, and where the path leads nowhere.
+    """
+    section = _section(keys[:-1], Config)
+    field = section.model_fields.get(keys[-1]) if section is not None else None
+    return field is not None and field.annotation not in {str, int, float, bool, Path}
+
+
+def _origin(location: Sequence[str | int]) -> str:
+    """Say that a value is the environment's where it is.
+
+    Returns:
+        An addition to the line of its problem; empty where the file has it.
+    """
+    keys = [str(part).upper() for part in location]
+    names = {_PREFIX + _BETWEEN.join(keys[: n + 1]) for n in range(len(keys))}
+    found = [name for name in os.environ if name.upper() in names]
+    return f" (from {', '.join(sorted(found))})" if found else ""
 
 
 def _problem(detail: ErrorDetails, root: type[BaseModel]) -> str:
@@ -131,10 +182,16 @@ def _known_keys(parents: list[str], root: type[BaseModel]) -> list[str]:
     Returns:
         Field names; empty where the path leads to no section.
     """
+    section = _section(parents, root)
+    return list(section.model_fields) if section is not None else []
+
+
+def _section(parents: list[str], root: type[BaseModel]) -> type[BaseModel] | None:
     section = root
     for parent in parents:
-        annotation = section.model_fields[parent].annotation
+        field = section.model_fields.get(parent)
+        annotation = field.annotation if field is not None else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
+            return None
         section = annotation
-    return list(section.model_fields)
+    return section

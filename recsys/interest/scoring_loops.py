@@ -44,15 +44,13 @@ def score_requests(
             find_taste(work, request)
         place, end = offsets[request], offsets[request + 1]
         while place < end:
-            place, n = _take(candidates, place, end, work.scratch.four)
+            place, n = _take(candidates, place, end, work.scratch)
             if n > 0:
-                _score_four(work, candidates, laid, n, scores)
+                _score_four(work, laid, n, scores)
 
 
 @compiled_loop
-def _take(
-    candidates: NDArray[np.int32], place: int, end: int, four: NDArray[np.int64]
-) -> tuple[int, int]:
+def _take(candidates: NDArray[np.int32], place: int, end: int, scratch: Scratch) -> tuple[int, int]:
     """Take the next candidates with text; the last one stands for those that are missing to four.
 
     So all are compared by the same code, and a score does not depend on what else is scored.
@@ -60,61 +58,50 @@ def _take(
     Returns:
         Where the rest begins, and how many were taken.
     """
-    n = 0
+    four, rows, n = scratch.four, scratch.four_rows, 0
     while place < end and n < len(four):
         if candidates[place] >= 0:
-            four[n] = place
+            four[n], rows[n] = place, candidates[place]
             n += 1
         place += 1
     for j in range(n, len(four)):
-        four[j] = four[n - 1]
+        four[j], rows[j] = four[n - 1], rows[n - 1]
     return place, n
 
 
 @compiled_loop
-def _score_four(
-    work: Work,
-    candidates: NDArray[np.int32],
-    laid: tuple[int, int, int, int],
-    n: int,
-    scores: Vector,
-) -> None:
+def _score_four(work: Work, laid: tuple[int, int, int, int], n: int, scores: Vector) -> None:
     """Score the candidates that `_take` took against what `_lay_out` laid out."""
     stored, scratch, near = work.stored, work.scratch, work.scratch.near
+    rows, text_rows = scratch.four_rows, stored.text_rows
     n_liked, n_passed, base, end = laid
     fitted = len(work.head.mix) > 0
     if n_liked > 0:
-        _gather(stored.plain, stored.text_rows, candidates, scratch.four, scratch.four_plain)
+        _gather(stored.plain, text_rows, rows, scratch.four_plain)
         compare_four(scratch.four_plain, scratch.plain, n_liked, near)
         for j in range(n):
             found = scores[scratch.four[j]]
             found[3], found[4] = _mean_and_most(near[j, :n_liked])
     if fitted:
         for j in range(n):
-            place = scratch.four[j]
-            scores[place, 2] = stored.appeal[stored.text_rows[candidates[place]]]
+            scores[scratch.four[j], 2] = stored.appeal[text_rows[rows[j]]]
     if fitted and n_liked + n_passed > 0:
-        _gather(stored.points, stored.text_rows, candidates, scratch.four, scratch.four_points)
+        _gather(stored.points, text_rows, rows, scratch.four_points)
         compare_four(scratch.four_points, scratch.points, n_liked, near)
         compare_four(scratch.four_points, scratch.points[base:], n_passed, near[:, base:])
         for j in range(n):
-            place = scratch.four[j]
-            found = scores[place]
-            found[1] = product(stored.traits[candidates[place]], scratch.taste)
-            found[0] = found[1] + _attend(work.head.mix, base, end, near[j], scratch)
+            found = scores[scratch.four[j]]
+            found[1] = product(stored.traits[rows[j]], scratch.taste)
+            found[0] = found[1] + _attend(work, base, end, near[j])
 
 
 @compiled_loop
 def _gather(
-    vectors: Vector,
-    text_rows: NDArray[np.int32],
-    candidates: NDArray[np.int32],
-    four: NDArray[np.int64],
-    out: Vector,
+    vectors: Vector, text_rows: NDArray[np.int32], rows: NDArray[np.int32], out: Vector
 ) -> None:
-    """Copy the vectors of four candidates."""
-    for j in range(len(four)):
-        text_row = text_rows[candidates[four[j]]]
+    """Copy the vectors of four versions."""
+    for j in range(len(rows)):
+        text_row = text_rows[rows[j]]
         for k in range(out.shape[1]):
             out[j, k] = vectors[text_row, k]
 
@@ -200,12 +187,13 @@ def _mean_and_most(values: Vector) -> tuple[np.float32, np.float32]:
 
 
 @compiled_sums
-def _attend(mix: Vector, base: int, end: int, near: Vector, scratch: Scratch) -> np.float32:
+def _attend(work: Work, base: int, end: int, near: Vector) -> np.float32:
     """Compare a candidate with both kinds of past, its similarities being known.
 
     Returns:
         What mean and attended similarities add up to.
     """
+    mix, scratch = work.head.mix, work.scratch
     attention = scratch.attention
     interest = _ZERO
     for i in range(end):

@@ -49,6 +49,7 @@ class Scratch(NamedTuple):
         plain: (n, k): vectors of what was liked.
         points: (n, size): of both kinds.
         four: int64 (4,): candidates that are scored together, by their places.
+        four_rows: int32 (4,): their version rows.
         four_plain: (4, k): their vectors.
         four_points: (4, size): their points.
         near: (4, n): their similarities.
@@ -69,6 +70,7 @@ class Scratch(NamedTuple):
     plain: Vector
     points: Vector
     four: NDArray[np.int64]
+    four_rows: NDArray[np.int32]
     four_plain: Vector
     four_points: Vector
     near: Vector
@@ -130,6 +132,7 @@ def make_scratch(pasts: tuple[Past, Past], stored: Stored) -> Scratch:
         plain=np.empty((n, stored.plain.shape[1]), np.float32),
         points=np.empty((n, stored.points.shape[1]), np.float32),
         four=np.empty(AT_ONCE, np.int64),
+        four_rows=np.empty(AT_ONCE, np.int32),
         four_plain=np.empty((AT_ONCE, stored.plain.shape[1]), np.float32),
         four_points=np.empty((AT_ONCE, stored.points.shape[1]), np.float32),
         near=np.empty((AT_ONCE, n), np.float32),

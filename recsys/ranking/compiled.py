@@ -19,8 +19,10 @@ from recsys.ranking import kernels
 from recsys.ranking.forest import MISSING_NAN, MISSING_ZERO, Forest
 
 #: Rows that are taken together at most, and what a block is a multiple of: found by measuring.
-_BLOCK_ROWS: Final = 128
+_BLOCK_ROWS: Final = 512
 _STEP_ROWS: Final = 32
+#: What the table of a block may take: half of a small second-level cache.
+_BLOCK_BYTES: Final = 256 * 1024
 _WORDS: Final = (np.uint16, np.uint32, np.uint64)
 _HALF: Final = np.float32(0.5)
 #: A larger category is refused; its table would be.
@@ -86,18 +88,19 @@ class CompiledForest:
         if not len(matrix):
             return scores
         ordered = np.asfortranarray(matrix, dtype=np.float32)
-        n_block = _block_rows(len(matrix))
+        n_block = _block_rows(len(matrix), len(self._columns[0]))
         kernels.score_rows(ordered, self._columns, self._nodes, self._trees, scores, n_block)
         return scores
 
 
-def _block_rows(n_rows: int) -> int:
+def _block_rows(n_rows: int, n_columns: int) -> int:
     """Cut rows into blocks of about one size.
 
     Returns:
         Rows of a block; the last one may have fewer.
     """
-    n_blocks = -(-n_rows // _BLOCK_ROWS)
+    fitting = _BLOCK_BYTES // (4 * n_columns) // _STEP_ROWS * _STEP_ROWS
+    n_blocks = -(-n_rows // min(max(fitting, 4 * _STEP_ROWS), _BLOCK_ROWS))
     return -(-n_rows // (n_blocks * _STEP_ROWS)) * _STEP_ROWS
 
 

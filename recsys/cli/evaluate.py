@@ -22,6 +22,7 @@ class Protocol(StrEnum):
 
     STANDARD = "standard"
     COLD_ITEMS = "cold-items"
+    RETRAINED = "retrained"
 
 
 _TITLES: Final = {
@@ -56,8 +57,15 @@ def evaluate(
     workspace: WorkspaceOption = Path(),
     bundle: Annotated[str, typer.Option(help="Version; empty: the active one.")] = "",
     protocol: Annotated[
-        Protocol, typer.Option(help="cold-items: trains anew without a tenth of the items.")
+        Protocol,
+        typer.Option(
+            help="cold-items: trains anew without a tenth of the items. "
+            "retrained: trains several times with other seeds."
+        ),
     ] = Protocol.STANDARD,
+    trainings: Annotated[
+        int, typer.Option(min=2, help="How many trainings the protocol retrained makes.")
+    ] = 5,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Train this baseline and compare with it.")
     ] = None,
@@ -69,6 +77,8 @@ def evaluate(
     opened, baselines = open_folder(workspace), tuple(baseline or ())
     if protocol is Protocol.COLD_ITEMS:
         evaluation = _cold_items_with_progress(opened, baselines)
+    elif protocol is Protocol.RETRAINED:
+        evaluation = _retrained_with_progress(opened, trainings, baselines)
     else:
         evaluation = evaluate_with_progress(opened, bundle, baselines)
     if as_json:
@@ -110,6 +120,21 @@ def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) 
     return evaluation
 
 
+def _retrained_with_progress(
+    workspace: Workspace, trainings: int, baselines: tuple[str, ...]
+) -> Evaluation:
+    from recsys.cli.output import progress_lines
+    from recsys.evaluation.report import save_evaluation
+    from recsys.evaluation.retrained import evaluate_retrained
+    from recsys.events.pieces import StoredLog
+
+    with progress_lines() as progress:
+        source = StoredLog(workspace.log_config, progress=progress)
+        evaluation = evaluate_retrained(workspace, source, trainings, baselines, progress=progress)
+    save_evaluation(workspace, evaluation)
+    return evaluation
+
+
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the table of rankings, those of what is new, and the intervals of the differences."""
     from recsys.cli.output import interval_text, results
@@ -125,8 +150,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
     where = f"Test slice of bundle {evaluation.version}"
     if evaluation.protocol == "cold-items":
         where = "Test slice, a tenth of all items held out of training and counters"
+    if evaluation.trainings:
+        where = f"Test slice, means of {len(evaluation.trainings)} trainings"
     print_rankings(where, whole, names)
     results.print(_footing(evaluation))
+    _print_trainings(evaluation)
     for warning in worse_than_simple(evaluation):
         results.print(warning)
     if not evaluation.n_with_text:
@@ -141,6 +169,18 @@ def print_evaluation(evaluation: Evaluation) -> None:
     _print_segments(evaluation)
     _print_beyond(evaluation)
     _print_leaks(evaluation)
+
+
+def _print_trainings(evaluation: Evaluation) -> None:
+    from recsys.cli.output import print_table
+
+    rows = []
+    for number, found in enumerate(evaluation.trainings, start=1):
+        plain, full = found["without_text"]["ndcg@10"], found["full"]["ndcg@10"]
+        rows.append([str(number), f"{plain:.4f}", f"{full:.4f}", f"{full - plain:+.4f}"])
+    if rows:
+        headings = ("training", "without text", "with text", "difference")
+        print_table("Each training, nDCG@10", headings, rows)
 
 
 def _print_segments(evaluation: Evaluation) -> None:
@@ -218,9 +258,13 @@ def _footing(evaluation: Evaluation) -> str:
         how = "impressions: those with items acted on and items not"
     return (
         f"averaged over {evaluation.n_measured} of {evaluation.n_requests} {how}; "
-        "differences with 95 % intervals from resampled users; "
+        f"differences with 95 % intervals from resampled users{_and_trainings(evaluation)}; "
         "frozen: features as they stood when the slice began"
     )
+
+
+def _and_trainings(evaluation: Evaluation) -> str:
+    return " and trainings" if evaluation.trainings else ""
 
 
 def print_rankings(

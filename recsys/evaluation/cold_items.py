@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -19,6 +17,7 @@ import polars as pl
 
 from recsys.bundle.contents import read_profile, read_scorer
 from recsys.bundle.store import BundleStore
+from recsys.evaluation.aside import aside
 from recsys.evaluation.baselines import train_baselines
 from recsys.evaluation.report import Evaluation, Subject, measure_all
 from recsys.evaluation.requests import requests_after
@@ -55,12 +54,11 @@ def evaluate_cold_items(
     rng = np.random.default_rng(config.seed)
     held = chosen_items(source, rng)
     seen = ChangedLog(source, lambda piece: without_events_of(piece, held))
-    with TemporaryDirectory(prefix=".cold-items-", dir=workspace.folder) as folder:
-        aside = _aside(workspace, Path(folder))
-        bundle = BundleStore(aside.bundles).open(train(aside, seen, progress).version)
+    with aside(workspace, "cold-items") as elsewhere:
+        bundle = BundleStore(elsewhere.bundles).open(train(elsewhere, seen, progress).version)
         types = tuple(read_profile(bundle).event_types)
         learned, whole = make_dataset(seen, config, types), make_dataset(source, config, types)
-        scorer = read_scorer(bundle, aside, learned.log.items)
+        scorer = read_scorer(bundle, elsewhere, learned.log.items)
         subject = Subject(
             protocol="cold-items",
             scorer=scorer,
@@ -101,17 +99,3 @@ def without_events_of(snapshot: LogSnapshot, items: pl.Series) -> LogSnapshot:
         impressions=shown.filter(pl.col("item_ids").list.len() > 0),
         interactions=snapshot.interactions.filter(~pl.col("item_id").is_in(held)),
     )
-
-
-def _aside(workspace: Workspace, folder: Path) -> Workspace:
-    """Make a workspace that trains elsewhere with the same plugins.
-
-    Returns:
-        The workspace.
-    """
-    plugins = workspace.config.plugins
-    here = str((workspace.folder / plugins.folder).absolute())
-    config = workspace.config.model_copy(
-        update={"plugins": plugins.model_copy(update={"folder": here})}
-    )
-    return Workspace(folder, config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from recsys.evaluation.leaks import Suspicion, find_leaks
 from recsys.evaluation.rankings import Rankings
 from recsys.evaluation.requests import TestRequests, first_test_list, requests_after
 from recsys.evaluation.segments import TITLES, AttributeSegments, segment_rows
-from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table
+from recsys.evaluation.tables import POPULARITY, Differences, Measured, Table, table_of
 from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
 from recsys.features.models import ItemVectors, reads_text
@@ -39,7 +39,8 @@ class Evaluation:
 
     Args:
         version: The bundle.
-        protocol: `standard`, or `cold-items`: a tenth of the items was hidden from all learning.
+        protocol: `standard`; `cold-items`: a tenth of the items was hidden from all learning;
+            `retrained`: means over several trainings with seeds of their own.
         candidates: What was shown, or the whole catalogue where the log has no impressions.
         n_requests: Test requests.
         n_measured: Those with items acted on and items not; metrics are averaged over them.
@@ -53,6 +54,7 @@ class Evaluation:
         beyond_accuracy: Coverage, novelty and diversity of the first ten places by ranking, where
             the whole catalogue is ranked.
         leaks: Features that are too good to be true.
+        trainings: Of the protocol `retrained`: mean of each metric by ranking, for each training.
     """
 
     version: str
@@ -68,6 +70,7 @@ class Evaluation:
     segments: dict[str, Table]
     beyond_accuracy: dict[str, dict[str, float]]
     leaks: list[Suspicion]
+    trainings: list[dict[str, dict[str, float]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +143,37 @@ def evaluate(
     return measure_all(subject, np.random.default_rng(config.seed), progress)
 
 
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was measured with one bundle.
+
+    Args:
+        whole: All requests.
+        segments: By name.
+        by_attribute: Of which requests there are tables of their own.
+        beyond_accuracy: As in `Evaluation`.
+    """
+
+    whole: Measured
+    segments: dict[str, Measured]
+    by_attribute: AttributeSegments
+    beyond_accuracy: dict[str, dict[str, float]]
+
+
 def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) -> Evaluation:
     """Score and measure all requests, part by part.
 
     Returns:
         The evaluation.
+    """
+    return summary(subject, [collect(subject, rng, progress)], rng)
+
+
+def collect(subject: Subject, rng: np.random.Generator, progress: Progress) -> Collected:
+    """Score and measure all requests with one bundle.
+
+    Returns:
+        Metrics of each request.
     """
     has_rules = bool(subject.scorer.capabilities.rules)
     others = (POPULARITY, *subject.baselines, *(["full"] if has_rules else []))
@@ -166,11 +195,32 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         by_attribute.add(test)
         n_done += len(test.slates)
         progress("ranking test requests", n_done, len(subject.requests))
-    table = whole.table(rng)
+    return Collected(whole, segments, by_attribute, places.results())
+
+
+def summary(
+    subject: Subject, trainings: Sequence[Collected], rng: np.random.Generator
+) -> Evaluation:
+    """Put together what one bundle, or several trainings of one kind, gave on the same requests.
+
+    Args:
+        subject: The last of them.
+        trainings: What was measured with each.
+        rng: Draws the resamples of the intervals.
+
+    Returns:
+        The evaluation; its numbers are means over trainings.
+    """
+    first = trainings[0]
+    wholes = [one.whole for one in trainings]
+    table = table_of(wholes, rng)
+    segments = {
+        name: table_of([one.segments[name] for one in trainings], rng) for name in first.segments
+    }
     return Evaluation(
         version=subject.scorer.version,
         protocol=subject.protocol,
-        candidates="catalogue" if sampled else "shown",
+        candidates="catalogue" if subject.dataset.labelled.sampled else "shown",
         n_requests=len(subject.requests),
         n_measured=table.n_measured,
         n_unreachable=subject.requests.n_unreachable,
@@ -178,18 +228,28 @@ def measure_all(subject: Subject, rng: np.random.Generator, progress: Progress) 
         rankings=table.rankings,
         differences=table.differences,
         differences_to=table.differences_to,
-        segments={name: measured.table(rng) for name, measured in segments.items()}
+        segments=segments
         | {
-            name: whole.table(rng, has_it[whole.lists])
-            for name, has_it in by_attribute.frequent().items()
+            name: table_of(wholes, rng, has_it[first.whole.lists])
+            for name, has_it in first.by_attribute.frequent().items()
         },
-        beyond_accuracy=places.results(),
+        beyond_accuracy=_means([one.beyond_accuracy for one in trainings]),
         leaks=find_leaks(
             subject.dataset,
             subject.scorer.plan,
             first_test_list(subject.scorer.contents.split, subject.dataset),
         ),
+        trainings=[one.whole.means() for one in trainings] if len(trainings) > 1 else [],
     )
+
+
+def _means(found: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            measure: float(np.mean([one[name][measure] for one in found])) for measure in measures
+        }
+        for name, measures in found[0].items()
+    }
 
 
 def n_with_text(scorer: Scorer) -> int:

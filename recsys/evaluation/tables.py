@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.slates import Slates
-from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_means, measure
+from recsys.ranking.metrics import Interval, RankingMetrics, bootstrap_trainings, measure
 from recsys.training.labels import LabelledSlates
 
 #: What differences are taken to: the ranker that knows no text, and popularity.
@@ -29,7 +29,7 @@ class Table:
         n_measured: Requests with candidates acted on and others; metrics are averaged over them.
         rankings: Mean of each metric by name of the ranking; empty when nothing was measured.
         differences: To the ranker without text, by ranking and metric, with 95 % intervals from
-            resampled users.
+            resampled users, and trainings where there were several.
         differences_to: The same to other rankings: popularity, and every baseline.
     """
 
@@ -102,30 +102,24 @@ class Measured:
         Returns:
             The table.
         """
-        values = {name: _joined(parts) for name, parts in self._found.items()}
-        users = np.concatenate([np.zeros(0, dtype=np.int64), *self._users])
-        if chosen is not None:
-            values = {
-                name: {metric: found[chosen] for metric, found in metrics.items()}
-                for name, metrics in values.items()
-            }
-            users = users[chosen]
-        if not len(users):
-            return Table()
-        if (users == users[0]).all():
-            # Of one user nothing but lists can be resampled; with the user all resamples are one.
-            users = np.arange(len(users))
-        return Table(
-            n_measured=len(users),
-            rankings={
-                name: {metric: float(found.mean()) for metric, found in metrics.items()}
-                for name, metrics in values.items()
-            },
-            differences=_differences(values, self._reference, users, rng),
-            differences_to={
-                other: _differences(values, other, users, rng) for other in self._others
-            },
-        )
+        return table_of([self], rng, chosen)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Average each metric over the requests.
+
+        Returns:
+            By ranking and metric; empty when nothing was measured.
+        """
+        if not len(self.lists):
+            return {}
+        values = self._values()
+        return {
+            name: {metric: float(found.mean()) for metric, found in metrics.items()}
+            for name, metrics in values.items()
+        }
+
+    def _values(self) -> dict[str, dict[str, NDArray[np.float64]]]:
+        return {name: _joined(parts) for name, parts in self._found.items()}
 
     def _visitors(self, slates: Slates, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         """Say whose lists are alike: those of one user, else of one visit, else each by itself.
@@ -142,6 +136,53 @@ class Measured:
         return found
 
 
+def table_of(
+    trainings: Sequence[Measured],
+    rng: np.random.Generator,
+    chosen: NDArray[np.bool_] | None = None,
+) -> Table:
+    """Put together what several trainings gave on the same requests.
+
+    Args:
+        trainings: Each with the rankings of all requests, in one order.
+        rng: Draws the resamples of the intervals.
+        chosen: As of `Measured.table`.
+
+    Returns:
+        The table: means over requests and trainings.
+    """
+    first = trainings[0]
+    users = np.concatenate([np.zeros(0, dtype=np.int64), *first._users])
+    if chosen is not None:
+        users = users[chosen]
+    if not len(users):
+        return Table()
+    found = [one._values() for one in trainings]
+    values = {
+        name: {
+            metric: _chosen(np.stack([one[name][metric] for one in found], axis=1), chosen)
+            for metric in metrics
+        }
+        for name, metrics in found[0].items()
+    }
+    if (users == users[0]).all():
+        # Of one user nothing but lists can be resampled; with the user all resamples are one.
+        users = np.arange(len(users))
+    return Table(
+        n_measured=len(users),
+        rankings={
+            name: {metric: float(found.mean()) for metric, found in metrics.items()}
+            for name, metrics in values.items()
+        },
+        differences=_differences(values, first._reference, users, rng),
+        differences_to={other: _differences(values, other, users, rng) for other in first._others},
+    )
+
+
+def _chosen(values: NDArray[np.float64], chosen: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    return values if chosen is None else values[chosen]
+
+
 def _joined(parts: list[RankingMetrics]) -> dict[str, NDArray[np.float64]]:
     named = [part.by_name() for part in parts]
     return {metric: np.concatenate([one[metric] for one in named]) for metric in named[0]}
@@ -155,8 +196,8 @@ def _differences(
 ) -> Differences:
     others = [name for name in values if name != reference]
     pairs = [(name, metric) for name in others for metric in values[name]]
-    columns = np.stack([values[n][m] - values[reference][m] for n, m in pairs], axis=1)
-    found = bootstrap_means(columns, rng, clusters=users)
+    columns = np.stack([values[n][m] - values[reference][m] for n, m in pairs], axis=2)
+    found = bootstrap_trainings(columns, rng, clusters=users)
     differences: Differences = {name: {} for name in others}
     for (name, metric), interval in zip(pairs, found, strict=True):
         differences[name][metric] = interval

@@ -370,9 +370,54 @@ def bootstrap_means(
     Raises:
         RankingError: There is no impression, or the lengths disagree.
     """
+    return bootstrap_trainings(values[:, None, :], rng, clusters=clusters, n=n)
+
+
+def bootstrap_trainings(
+    values: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    clusters: NDArray[np.generic] | None = None,
+    n: int = N_RESAMPLES,
+) -> list[Interval]:
+    """Estimate the means of several columns that several trainings gave on the same impressions.
+
+    Impressions and trainings are resampled: what another training would give is as uncertain as
+    what other users would do. The impressions of a resample are the same for all trainings.
+
+    Args:
+        values: (n_impressions, n_trainings, n_columns).
+        rng: Draws the resamples.
+        clusters: As of `bootstrap_difference`.
+        n: Resamples.
+
+    Returns:
+        Mean with its 95 % percentile interval of each column.
+
+    Raises:
+        RankingError: There is no impression, or the lengths disagree.
+    """
     if len(values) == 0 or (clusters is not None and len(clusters) != len(values)):
         found = f"{len(values)} values"
         raise RankingError("bootstrap", found, "as many as there are clusters, and at least 1")
+    _, n_trainings, n_columns = values.shape
+    means = _resampled_means(values.reshape(len(values), -1), rng, clusters, n)
+    means = means.reshape(n, n_trainings, n_columns)
+    if n_trainings > 1:
+        drawn = rng.integers(n_trainings, size=(n, n_trainings))
+        means = np.take_along_axis(means, drawn[:, :, None], axis=1)
+    low, high = np.percentile(means.mean(axis=1), INTERVAL, axis=0)
+    found = values.mean(axis=(0, 1))
+    pairs = zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(*one) for one in pairs]
+
+
+def _resampled_means(
+    values: NDArray[np.float64],
+    rng: np.random.Generator,
+    clusters: NDArray[np.generic] | None,
+    n: int,
+) -> NDArray[np.float64]:
     n_values = len(values)
     ids = np.arange(n_values) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     sums = np.stack([np.bincount(ids, weights=column) for column in values.T], axis=1)
@@ -386,6 +431,4 @@ def bootstrap_means(
             for _ in range(start, min(start + step, n))
         ]).astype(np.float64)
         means[start : start + step] = (drawn @ sums) / (drawn @ counts)[:, None]
-    low, high = np.percentile(means, INTERVAL, axis=0)
-    pairs = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
-    return [Interval(*found) for found in pairs]
+    return means

@@ -14,6 +14,7 @@ from recsys.errors import RankingError
 from recsys.ranking.metrics import (
     bootstrap_difference,
     bootstrap_means,
+    bootstrap_trainings,
     hit_at_k,
     measure,
     ndcg_at_k,
@@ -124,6 +125,26 @@ def test_columns_share_their_resamples():
     assert together[0] == pytest.approx(alone)
     assert together[1] == pytest.approx((-alone.mean, -alone.high, -alone.low))
     assert together[2] == (0.0, 0.0, 0.0)
+
+
+def test_the_luck_of_trainings_widens_an_interval():
+    rng = np.random.default_rng(8)
+    users = np.repeat(np.arange(150), 2)
+    one = rng.normal(0.2, 1, 300)
+    luck = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+    lucky = (one[:, None] + luck)[:, :, None]
+    alike = np.broadcast_to(one[:, None, None], (300, 5, 1))
+    found, expected = (
+        bootstrap_trainings(values, np.random.default_rng(9), clusters=users)[0]
+        for values in (lucky, alike)
+    )
+    [of_one] = bootstrap_means(one[:, None], np.random.default_rng(9), clusters=users)
+    assert expected == pytest.approx(of_one)
+    assert found.mean == pytest.approx(expected.mean)
+    # Variances of independent sources add up.
+    half = (expected.high - expected.low) / 2
+    of_luck = 1.96 * luck.std() / np.sqrt(5)
+    assert (found.high - found.low) / 2 == pytest.approx(np.hypot(half, of_luck), rel=0.1)
 
 
 @given(seed=st.integers(0, 10_000), distinct=st.sampled_from([2, 5, 1000]))

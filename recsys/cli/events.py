@@ -10,6 +10,7 @@ import typer
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
 
 if TYPE_CHECKING:
+    from recsys.events.columns import TableOptions
     from recsys.events.importing import ImportReport
     from recsys.workspace import Workspace
 
@@ -18,7 +19,10 @@ _WRONG_UNIT: Final = (
     "{share} of it is from 1970: were seconds or milliseconds written where microseconds are "
     "expected? Windows and sessions mean nothing then; remove the log and import again"
 )
-_CSV: Final = "CSV has to become Parquet: docs/log.md has the line for it"
+_CSV: Final = (
+    "of a table the names of its columns must say which are users and items: user_id and item_id, "
+    "or --column user_id=NAME --column item_id=NAME; --header where it has no header"
+)
 _STATS: Final = {
     "n_items": "items with a description",
     "n_users": "users",
@@ -41,16 +45,39 @@ def import_files(
     format_name: Annotated[
         str, typer.Option("--format", help="Of an importer; empty: each file is recognised.")
     ] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=NAME", help="Of tables: user_id=NAME, occurred_at=NAME, ..."),
+    ] = None,
+    event_type: Annotated[
+        str, typer.Option("--type", help="Of interactions in tables without a column for it.")
+    ] = "",
+    header: Annotated[
+        str, typer.Option(help="Columns of tables without a header, with commas between them.")
+    ] = "",
+    item_field: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a table of interactions that says something of the item."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import JSON lines (ours or Metarank's; plain, gzip, zstd), Parquet and known data sets."""
+    """Import JSON lines (ours or Metarank's), CSV and Parquet tables, and known data sets."""
     import msgspec
 
     from recsys.cli.item_fields import item_fields
     from recsys.cli.output import print_json
+    from recsys.events.columns import TableOptions
 
     opened = open_folder(workspace)
-    report = import_with_progress(opened, sources, strict=strict, format_name=format_name)
+    table = TableOptions(
+        columns=_by_field(column or []),
+        type=event_type,
+        header=[name.strip() for name in header.split(",")] if header else [],
+        item_fields=item_field or [],
+    )
+    report = import_with_progress(
+        opened, sources, strict=strict, format_name=format_name, table=table
+    )
     if as_json:
         fields = msgspec.to_builtins(item_fields(opened)) if report.kinds["items"].read else {}
         print_json({**msgspec.to_builtins(report, enc_hook=str), "item_fields": fields})
@@ -61,8 +88,24 @@ def import_files(
         raise typer.Exit(1)
 
 
+def _by_field(said: list[str]) -> dict[str, str]:
+    found = {}
+    for one in said:
+        name, equals, column = one.partition("=")
+        if not (name and equals and column):
+            problem = f"found {one!r}; expected FIELD=NAME"
+            raise typer.BadParameter(problem, param_hint="--column")
+        found[name] = column
+    return found
+
+
 def import_with_progress(
-    workspace: Workspace, sources: list[Path], *, strict: bool = False, format_name: str = ""
+    workspace: Workspace,
+    sources: list[Path],
+    *,
+    strict: bool = False,
+    format_name: str = "",
+    table: TableOptions | None = None,
 ) -> ImportReport:
     """Import files while a progress bar runs.
 
@@ -70,11 +113,13 @@ def import_with_progress(
         What the import found.
     """
     from recsys.cli.output import progress_lines
+    from recsys.events.columns import TableOptions
     from recsys.events.formats import Formats
     from recsys.events.importing import import_events
     from recsys.plugins.registry import load_importers
 
-    formats = Formats(load_importers(workspace.folder, workspace.config), format_name)
+    importers = load_importers(workspace.folder, workspace.config)
+    formats = Formats(importers, format_name, table or TableOptions())
     with progress_lines() as progress:
         return import_events(
             workspace.log_config,
@@ -99,6 +144,8 @@ def print_import(report: ImportReport) -> None:
     """Print what an import found."""
     from recsys.cli.output import print_table
 
+    for path, taken in report.taken.items():
+        typer.echo(f"{path.name}: {taken}")
     rows = [
         [kind, f"{found.read:,}", f"{found.new:,}", f"{found.known:,}"]
         for kind, found in report.kinds.items()

@@ -2,19 +2,22 @@
 
 A format is recognised by the first line or the columns of a file, never by its name. In a folder
 where an importer recognises a file, files that nobody recognises (a licence, embeddings) are passed
-over; elsewhere they are read as the project's own formats, which say what is wrong with them.
+over; elsewhere they are read as tables where their columns name users or items, else as the
+project's own formats, which say what is wrong with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from recsys.errors import LogError
+from recsys.events.columns import NOTHING_SAID, TableOptions
 from recsys.events.readers import first_line, parquet_columns
 from recsys.events.sources import LineReader, RecordReader, find_files, packing_of
+from recsys.events.tables import Table, reader_of, start_of, table_of
 
 
 class EventImporter(Protocol):
@@ -46,10 +49,12 @@ class Formats:
     Args:
         importers: All that there are; their names are unique.
         name: Of the one that must read all files; empty: the one that recognises a file.
+        table: What the caller says of tables that nobody recognises.
     """
 
     importers: Sequence[EventImporter] = ()
     name: str = ""
+    table: TableOptions = NOTHING_SAID
 
 
 #: The project's own formats alone.
@@ -63,10 +68,12 @@ class FilePlan:
     Args:
         readers: A reader by file, in the order of the import.
         passed_over: Files of folders that are not of the format.
+        taken: What the columns of tables were taken for, by file.
     """
 
     readers: dict[Path, RecordReader]
     passed_over: list[Path]
+    taken: dict[Path, str] = field(default_factory=dict)
 
 
 def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
@@ -85,6 +92,7 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
     """
     importers = [_named(formats, sources)] if formats.name else formats.importers
     plan = FilePlan({}, [])
+    tables: dict[Path, Table] = {}
     for source in sources:
         chosen = {path: _recognised(path, importers) for path in find_files([source])}
         if formats.name and not any(chosen.values()):
@@ -95,8 +103,15 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
                 plan.readers[path] = importer.reader(path)
             elif formats.name or (path.parent in folders and not _is_own(path)):
                 plan.passed_over.append(path)
+            elif not _is_own(path) and (table := table_of(path, formats.table)):
+                tables[path] = table
+                plan.readers[path] = LineReader(path)  # keeps the place in the order
             else:
                 plan.readers[path] = _own_reader(path)
+    start = start_of(list(tables.values()))
+    for path, table in tables.items():
+        plan.readers[path] = reader_of(table, start)
+        plan.taken[path] = table.columns.taken
     return plan
 
 

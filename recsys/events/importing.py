@@ -79,6 +79,7 @@ class ImportReport:
         examples: The first record of each reason: file, line and field.
         left_out: Number of good records that are no events by the rules of their format, by reason.
         passed_over: Files of folders that are not of the format of the others.
+        taken: What the columns of tables were taken for, by file.
         broken: Why a file could not be read to its end, by file; what came before was imported.
         rejects: Where the rejected records were written; None: there were none.
     """
@@ -92,6 +93,7 @@ class ImportReport:
     examples: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     passed_over: list[Path] = field(default_factory=list)
+    taken: dict[Path, str] = field(default_factory=dict)
     broken: dict[Path, str] = field(default_factory=dict)
     rejects: Path | None = None
 
@@ -114,7 +116,8 @@ class ImportReport:
         return sum(found.read for found in self.kinds.values())
 
     def add_instants(self, occurred_at: pl.Series) -> None:
-        """Widen the span of time to a batch's instants, in microseconds."""
+        """Widen the span of time to a batch's instants, in microseconds; 0 is from ever on."""
+        occurred_at = occurred_at.filter(occurred_at > 0)
         if occurred_at.is_empty():
             return
         first, last = cast(int, occurred_at.min()), cast(int, occurred_at.max())
@@ -156,6 +159,7 @@ def import_events(
             run.import_file(path, reader)
         run.flush()
     run.report.passed_over = plan.passed_over
+    run.report.taken = plan.taken
     run.report.rejects = rejected.path_written
     meter.end()
     return run.report

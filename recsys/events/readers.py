@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from recsys.errors import EventError
-from recsys.events.sources import LeftOut, Record, TextFile, check_length, packing_of
+from recsys.events.sources import (
+    MAX_LINE_BYTES,
+    LeftOut,
+    Record,
+    TextFile,
+    check_length,
+    packing_of,
+)
 from recsys.schema import Event
 
 #: What a line or row says.
 Said: TypeAlias = Iterable[Event | LeftOut]
 
 _BATCH_ROWS: Final = 1_000
+# The module's own limit is shorter than an article. It is the process's, and nobody else reads CSV.
+csv.field_size_limit(MAX_LINE_BYTES)
 
 
 def first_line(path: Path) -> str:
@@ -99,13 +109,24 @@ class CsvRecords:
     """Reads a CSV file with a header; quoted cells may go over lines.
 
     Args:
-        path: A plain, gzip or zstd file of UTF-8.
+        path: A plain, gzip or zstd file of UTF-8; lines that are none are read as Windows-1252.
         decode: Says what a row says; raises `EventError` where it says nothing.
+        delimiter: Between cells.
+        header: Names of the columns where the file has no header.
     """
 
-    def __init__(self, path: Path, decode: Callable[[dict[str, Any]], Said]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        decode: Callable[[dict[str, Any]], Said],
+        *,
+        delimiter: str = ",",
+        header: Sequence[str] = (),
+    ) -> None:
         self._text = TextFile(path)
         self._decode = decode
+        self._delimiter = delimiter
+        self._header = header
 
     def bytes_done(self) -> int:
         """Count the bytes read so far.
@@ -121,7 +142,8 @@ class CsvRecords:
         Yields:
             A record per event; its number is that of the row, the header being 1.
         """
-        for number, row in enumerate(csv_rows(self._text), start=2):
+        rows = csv_rows(self._text, self._delimiter, self._header)
+        for number, row in enumerate(rows, start=1 if self._header else 2):
             n_bytes = sum(len(value or "") for value in row.values())
             for said in _said(self._events, row):
                 yield Record(number, said, row, n_bytes)
@@ -132,8 +154,15 @@ class CsvRecords:
         return self._decode(row)
 
 
-def csv_rows(text: TextFile) -> Iterator[dict[str, Any]]:
-    """Read the rows of a CSV file with a header.
+def csv_rows(
+    text: TextFile, delimiter: str = ",", header: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """Read the rows of a CSV file.
+
+    Args:
+        text: The file.
+        delimiter: Between cells.
+        header: Names of the columns; empty: the first line has them.
 
     Yields:
         Cells by column; under the key None what a row has beyond the header, and None for a cell
@@ -142,11 +171,25 @@ def csv_rows(text: TextFile) -> Iterator[dict[str, Any]]:
     Raises:
         EventError: The file cannot be cut into cells.
     """
-    lines = (line.decode(errors="replace") + "\n" for _, line in text.lines())
+    lines = (_decoded(line) + "\n" for _, line in text.lines())
     try:
-        yield from csv.DictReader(lines)
+        rows = csv.reader(lines, delimiter=delimiter)
+        names = [name.strip() for name in header or next(rows, [])]
+        for row in rows:
+            found: dict[Any, Any] = dict(zip_longest(names, row[: len(names)]))
+            if len(row) > len(names):
+                found[None] = row[len(names) :]
+            yield found
     except csv.Error as error:
         raise EventError(reason=f"is not CSV ({error})") from error
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        # UTF-8 is hardly ever met by chance, so this is the one that spreadsheets write.
+        return line.decode("cp1252", errors="replace")
 
 
 class RowRecords:

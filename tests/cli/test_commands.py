@@ -214,28 +214,27 @@ def test_an_import_says_which_fields_items_have_and_which_are_read_as_text(run, 
 def test_an_import_of_nothing_but_bad_records_fails(run, tmp_path) -> None:
     folder, path = str(tmp_path / "w"), tmp_path / "events.csv"
     run("init", "-w", folder)
-    path.write_text("user,item,time\nu,i,3\n")
+    path.write_text("who,what,when\nu,i,3\n")
     text = run("events", "import", str(path), "-w", folder, status=1)
     assert "rejected 2: is not JSON" in text
-    assert "events.csv does not begin with JSON; CSV has to become Parquet" in text
+    assert "events.csv does not begin with JSON; of a table the names of its columns" in text
 
 
-def test_csv_becomes_parquet_as_the_documentation_says(run, tmp_path, monkeypatch) -> None:
-    folder = str(tmp_path / "w")
+def test_csv_is_read_as_its_columns_are_called(run, tmp_path) -> None:
+    folder, path = str(tmp_path / "w"), tmp_path / "orders.csv"
     run("init", "-w", folder)
-    monkeypatch.chdir(tmp_path)
-    Path("events.csv").write_text(
-        "event_id,occurred_at,user_id,item_id,type,value\n"
-        "e1,2024-05-01T12:00:00Z,7,i1,click,\ne2,2024-05-01T12:00:01Z,8,i2,buy,2.5\n"
-    )
-    docs = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
-    (command,) = re.findall(r'python -c "(import duckdb; .*)"', docs)
-    subprocess.run([sys.executable, "-c", command], check=True)
-    run("events", "import", "events.parquet", "-w", folder)
-    assert json.loads(run("events", "stats", "-w", folder, "--json"))["interaction_types"] == {
-        "buy": 1,
-        "click": 1,
-    }
+    path.write_text("klant,sku,datum,name\n7,i1,2024-05-01,Tea\n8,i2,2024-05-02,Cup\n")
+    columns = ("--column", "user_id=klant", "--column", "occurred_at=datum")
+    said = (*columns, "--type", "purchase", "--item-field", "name")
+    text = run("events", "import", str(path), "-w", folder, *said)
+    assert (
+        "orders.csv: interactions of type 'purchase': klant as user_id, sku as item_id, datum as "
+        "occurred_at; of the item: name"
+    ) in text.replace("\n", " ")
+    found = json.loads(run("events", "stats", "-w", folder, "--json"))
+    assert found["interaction_types"] == {"purchase": 2}
+    assert found["n_items"] == 2
+    run("events", "import", str(path), "-w", folder, "--column", "klant", status=2)
 
 
 def test_features_verify_finds_no_skew(run, folder) -> None:

@@ -289,7 +289,7 @@ def test_bad_parquet_rows_are_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        {"occurred_at": [1], "user_id": ["u"]},
+        {"occurred_at": [1], "page": ["x"]},
         {"event_id": ["e"], "occurred_at": [1], "page": ["x"]},
         {"event_id": ["e"], "occurred_at": [[1]], "user_id": ["u"]},
     ],

@@ -1,0 +1,192 @@
+"""What the cells of a table of texts mean: numbers, switches, lists, instants, or texts.
+
+A CSV file has no types. What a column holds is told from its first rows, and a later cell that is
+none of it is refused: half a column of numbers and half of texts would be two attributes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from recsys.errors import EventError
+from recsys.schema import MICROSECONDS, AttributeValue
+
+#: What programs write where there is nothing.
+NOTHING: Final = frozenset({"", "NULL", "null", "\\N", "NaN", "nan"})
+#: Between the texts of a list.
+_BETWEEN: Final = "|"
+_SWITCHES: Final = {"true": True, "false": False}
+#: Longer whole numbers are not kept by a float: codes, phone numbers.
+_MOST_DIGITS: Final = 15
+#: The largest number of seconds, milliseconds and microseconds that is taken for one; all of them
+#: are instants of the years 1973 to 5138.
+_UNITS: Final = (
+    (100_000_000_000, 1_000_000, 1),
+    (100_000_000_000_000, 1_000, 1),
+    (100_000_000_000_000_000, 1, 1),
+    (math.inf, 1, 1_000),
+)
+_INSTANT: Final = (
+    "expected RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z, or a number since 1970"
+)
+
+
+def is_nothing(cell: object) -> bool:
+    """Say whether a cell is empty.
+
+    Returns:
+        True for null, what is no number, and what programs write for them.
+    """
+    if cell is None or isinstance(cell, float):
+        return cell is None or math.isnan(cell)
+    return isinstance(cell, str) and cell.strip() in NOTHING
+
+
+def instant_of(cell: object) -> int:
+    """Read an instant.
+
+    Args:
+        cell: A text of RFC 3339 or a part of it (without a time zone it is UTC), an instant, a
+            day, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970; which
+            of these is told by how large it is.
+
+    Returns:
+        Microseconds since the Unix epoch.
+
+    Raises:
+        EventError: It is none.
+    """
+    if isinstance(cell, datetime):
+        return _microseconds(cell)
+    if isinstance(cell, date):
+        return _microseconds(datetime(cell.year, cell.month, cell.day, tzinfo=UTC))
+    text = str(cell).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return _of_text(text)
+    if not 0 <= number < math.inf:
+        raise EventError(field="occurred_at", reason=f"is no instant; {_INSTANT}")
+    _, times, parts = next(unit for unit in _UNITS if number < unit[0])
+    return round(number * times / parts)
+
+
+def _of_text(text: str) -> int:
+    try:
+        return _microseconds(datetime.fromisoformat(text.removesuffix(" UTC")))
+    except ValueError as error:
+        raise EventError(field="occurred_at", reason=f"is no instant; {_INSTANT}") from error
+
+
+def _microseconds(instant: datetime) -> int:
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How the cells of a column are read.
+
+    Args:
+        kind: `number`, `switch`, `list` or `text`.
+    """
+
+    kind: str
+
+    def value(self, name: str, cell: Any) -> AttributeValue:  # noqa: ANN401 - whatever a file has
+        """Read a cell that is not empty.
+
+        Returns:
+            Its value.
+
+        Raises:
+            EventError: It is not of the column's kind.
+        """
+        if not isinstance(cell, str):
+            return _typed(name, cell)
+        try:
+            return _READ[self.kind](cell)
+        except (ValueError, KeyError) as error:
+            reason = f"is no {self.kind}, which the first cells of the column are"
+            raise EventError(field=name, reason=reason) from error
+
+
+def column_of(name: str, cells: Iterable[object]) -> Column:
+    """Tell what a column of texts holds.
+
+    Args:
+        name: Of the column; what is called an id or a code is text, whatever it looks like.
+        cells: The first ones.
+
+    Returns:
+        How to read it.
+    """
+    texts = [cell.strip() for cell in cells if isinstance(cell, str) and not is_nothing(cell)]
+    if texts and all(text.lower() in _SWITCHES for text in texts):
+        return Column("switch")
+    if texts and not _is_code(name) and all(_is_number(text) for text in texts):
+        return Column("number")
+    return Column("list" if any(_BETWEEN in text for text in texts) else "text")
+
+
+def _is_code(name: str) -> bool:
+    return name.lower().endswith(("id", "code", "zip", "phone", "sku", "isbn"))
+
+
+def _is_number(text: str) -> bool:
+    digits = text.lstrip("+-")
+    if digits.isdigit() and (len(digits) > _MOST_DIGITS or digits != str(int(digits))):
+        return False  # a code: it has leading zeros or more digits than a number keeps
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _list(text: str) -> list[str]:
+    return [part for found in text.split(_BETWEEN) if (part := found.strip())]
+
+
+_READ: Final[dict[str, Callable[[str], AttributeValue]]] = {
+    "number": _finite,
+    "switch": lambda text: _SWITCHES[text.strip().lower()],
+    "list": _list,
+    "text": str.strip,
+}
+
+
+def _typed(name: str, cell: Any) -> AttributeValue:  # noqa: ANN401 - whatever a file has
+    """Turn a value of a Parquet column into one of an attribute.
+
+    Returns:
+        The value.
+
+    Raises:
+        EventError: It is of no type that attributes have.
+    """
+    if isinstance(cell, bool):
+        return cell
+    if isinstance(cell, int | float | Decimal):
+        return float(cell)
+    if isinstance(cell, date):  # and instants
+        return cell.isoformat()
+    if isinstance(cell, list):
+        parts = [part for part in cell if part is not None]
+        if all(isinstance(part, str) for part in parts):
+            return parts
+        if all(isinstance(part, int | float | Decimal) for part in parts):
+            return [float(part) for part in parts]
+    raise EventError(field=name, reason=f"is a value of type {type(cell).__name__}")

@@ -59,6 +59,9 @@ def import_files(
         list[str] | None,
         typer.Option(help="Column of a table of interactions that says something of the item."),
     ] = None,
+    time_format: Annotated[
+        str, typer.Option(help="Of instants in tables, such as %d.%m.%Y; empty: RFC 3339.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Import JSON lines (ours or Metarank's), CSV and Parquet tables, and known data sets."""
@@ -74,6 +77,7 @@ def import_files(
         type=event_type,
         header=[name.strip() for name in header.split(",")] if header else [],
         item_fields=item_field or [],
+        time_format=time_format,
     )
     report = import_with_progress(
         opened, sources, strict=strict, format_name=format_name, table=table

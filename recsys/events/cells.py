@@ -47,13 +47,14 @@ def is_nothing(cell: object) -> bool:
     return isinstance(cell, str) and cell.strip() in NOTHING
 
 
-def instant_of(cell: object) -> int:
+def instant_of(cell: object, time_format: str = "") -> int:
     """Read an instant.
 
     Args:
         cell: A text of RFC 3339 or a part of it (without a time zone it is UTC), an instant, a
             day, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970; which
             of these is told by how large it is.
+        time_format: Of texts that are no RFC 3339, in the letters of `strptime`; empty: they are.
 
     Returns:
         Microseconds since the Unix epoch.
@@ -66,6 +67,8 @@ def instant_of(cell: object) -> int:
     if isinstance(cell, date):
         return _microseconds(datetime(cell.year, cell.month, cell.day, tzinfo=UTC))
     text = str(cell).strip()
+    if time_format:
+        return _of_format(text, time_format)
     try:
         number = float(text)
     except ValueError:
@@ -74,6 +77,14 @@ def instant_of(cell: object) -> int:
         raise EventError(field="occurred_at", reason=f"is no instant; {_INSTANT}")
     _, times, parts = next(unit for unit in _UNITS if number < unit[0])
     return round(number * times / parts)
+
+
+def _of_format(text: str, time_format: str) -> int:
+    try:
+        return _microseconds(datetime.strptime(text, time_format))  # noqa: DTZ007 - may have a zone
+    except ValueError as error:
+        reason = f"is no instant of the format {time_format}"
+        raise EventError(field="occurred_at", reason=reason) from error
 
 
 def _of_text(text: str) -> int:

@@ -49,12 +49,14 @@ class TableOptions:
         type: Of interactions, where no column says it.
         header: Names of the columns of files without a header, in their order.
         item_fields: Columns of interactions that say something of the item.
+        time_format: Of instants that are texts but no RFC 3339, as for `strptime`.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     type: str = ""
     header: Sequence[str] = ()
     item_fields: Sequence[str] = ()
+    time_format: str = ""
 
 
 NOTHING_SAID: Final = TableOptions()

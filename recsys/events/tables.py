@@ -49,12 +49,14 @@ class Table:
         columns: What its columns mean.
         delimiter: Between cells; empty: Parquet.
         header: Names of the columns where the file has no header; empty: it has one.
+        time_format: As of `TableOptions`.
     """
 
     path: Path
     columns: TableColumns
     delimiter: str
     header: tuple[str, ...] = ()
+    time_format: str = ""
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Read the rows of a CSV file.
@@ -71,7 +73,7 @@ class Table:
             Microseconds since the Unix epoch; None where no row says.
         """
         column = self.columns.fields["occurred_at"]
-        instants = map(_instant_or_none, self._cells(column))
+        instants = (_instant_or_none(cell, self.time_format) for cell in self._cells(column))
         return min((instant for instant in instants if instant is not None), default=None)
 
     def _cells(self, column: str) -> Iterator[object]:
@@ -100,7 +102,8 @@ def table_of(path: Path, options: TableOptions) -> Table | None:
     columns = columns_of(path, names, options)
     if columns is None:
         return None
-    return Table(path, columns, delimiter, tuple(options.header) if delimiter else ())
+    header = tuple(options.header) if delimiter else ()
+    return Table(path, columns, delimiter, header, options.time_format)
 
 
 def reader_of(table: Table, start: Callable[[], int]) -> RecordReader:
@@ -116,13 +119,13 @@ def reader_of(table: Table, start: Callable[[], int]) -> RecordReader:
     if not table.delimiter:
         names = _names(table)
         kinds = dict.fromkeys(names, Column("text"))
-        return RowRecords(table.path, names, _Rows(table.columns, kinds, frozenset(), start))
+        return RowRecords(table.path, names, _Rows(table, kinds, frozenset(), start))
     sample = list(islice(table.rows(), _SAMPLE))
     cells = {name: [row.get(name) for row in sample] for name in _names(table)}
     kinds = {name: column_of(name, found) for name, found in cells.items()}
     ids = [table.columns.fields[name] for name in _IDS if name in table.columns.fields]
     floats = frozenset(name for name in ids if _are_floats(cells.get(name, ())))
-    decode = _Rows(table.columns, kinds, floats, start)
+    decode = _Rows(table, kinds, floats, start)
     return CsvRecords(table.path, decode, delimiter=table.delimiter, header=table.header)
 
 
@@ -149,7 +152,7 @@ class _Rows:
     """Says what the rows of a table say.
 
     Args:
-        columns: What they mean.
+        table: The table.
         kinds: How cells are read, by column.
         floats: Columns of ids that are written like `17.0`.
         start: As of `reader_of`.
@@ -157,13 +160,14 @@ class _Rows:
 
     def __init__(
         self,
-        columns: TableColumns,
+        table: Table,
         kinds: Mapping[str, Column],
         floats: frozenset[str],
         start: Callable[[], int],
     ) -> None:
-        self._columns = columns
-        self._fields = columns.fields
+        self._columns = table.columns
+        self._fields = table.columns.fields
+        self._time_format = table.time_format
         self._kinds = kinds
         self._floats = floats
         self._start = start
@@ -219,7 +223,7 @@ class _Rows:
         cell = row.get(self._fields["occurred_at"])
         if is_nothing(cell):
             raise EventError(field="occurred_at", reason="is empty")
-        return instant_of(cell)
+        return instant_of(cell, self._time_format)
 
     def _value(self, row: dict[str, Any]) -> float | None:
         column = self._fields.get("value")
@@ -261,9 +265,9 @@ def _are_floats(cells: Sequence[object]) -> bool:
     return bool(texts) and all(_WHOLE.fullmatch(text) for text in texts)
 
 
-def _instant_or_none(cell: object) -> int | None:
+def _instant_or_none(cell: object, time_format: str) -> int | None:
     try:
-        return None if is_nothing(cell) else instant_of(cell)
+        return None if is_nothing(cell) else instant_of(cell, time_format)
     except EventError:
         return None  # reported where the row is read
 

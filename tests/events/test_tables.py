@@ -61,6 +61,16 @@ def test_instants_are_read_as_programs_write_them():
             instant_of(cell)
 
 
+def test_other_formats_of_instants_are_named_by_the_caller(tmp_path):
+    assert instant_of("02.01.2024 12:00", "%d.%m.%Y %H:%M") == NOON * 1_000_000
+    with pytest.raises(EventError, match=r"is no instant of the format %d.%m.%Y"):
+        instant_of("2024-01-02", "%d.%m.%Y")
+    file = write(tmp_path / "a.csv", "user;item;date\nu;i;02.01.2024\nu;j;1/2/2024\n")
+    report, log = import_all(tmp_path, file, time_format="%d.%m.%Y")
+    assert log.interactions["occurred_at"].to_list() == [NOON * 1_000_000 - 43_200_000_000]
+    assert report.examples == {"is no instant of the format %d.%m.%Y": "a.csv, line 3: occurred_at"}
+
+
 @pytest.mark.parametrize(
     ("name", "cells", "kind"),
     [

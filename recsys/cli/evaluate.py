@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
+from recsys.evaluation.titles import CATALOGUE, SHOWN, TITLES, in_order
 
 if TYPE_CHECKING:
     from recsys.evaluation.report import Evaluation
@@ -25,29 +25,11 @@ class Protocol(StrEnum):
     RETRAINED = "retrained"
 
 
-_TITLES: Final = {
-    "random": "random",
-    "shown_order": "shown order",
-    "click_rate": "click rate so far",
-    "recent_popularity": "recent popularity",
-    "without_text": "ranker without text",
-    "full": "ranker with text",
-    "by_rules": "the same, by the rules",
-    "full_frozen": "ranker with text, frozen",
-}
 _SHORT: Final = {"click_rate": "click rate", "full": "with text"}
 _NO_TEXT: Final = (
     "nothing was read as text, for lack of a text model or of items with text: "
     "the ranker with text is the one without, but for chance"
 )
-_SHOWN: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
-_CATALOGUE: Final = {
-    "auc": "AUC",
-    "mrr": "MRR",
-    "ndcg@10": "nDCG@10",
-    "recall@10": "recall@10",
-    "hit@10": "HR@10",
-}
 #: Fewer lists than this are no table: they say nothing of any ranking.
 _FEW_LISTS: Final = 10
 _COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
@@ -146,7 +128,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         evaluation.differences,
         evaluation.differences_to,
     )
-    names = _CATALOGUE if evaluation.candidates == "catalogue" else _SHOWN
+    names = CATALOGUE if evaluation.candidates == "catalogue" else SHOWN
     where = f"Test slice of bundle {evaluation.version}"
     if evaluation.protocol == "cold-items":
         where = "Test slice, a tenth of all items held out of training and counters"
@@ -164,7 +146,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
             # With rules the ranking before them is one of the baselines.
             ranking = "by_rules" if baseline == "full" else "full"
             found = interval_text(evaluation.differences_to[baseline][ranking][metric])
-            what = f"{_TITLES[ranking]} - {_TITLES.get(baseline, baseline)}, {names[metric]}"
+            what = f"{TITLES[ranking]} - {TITLES.get(baseline, baseline)}, {names[metric]}"
             results.print(f"{what}: {found}")
     _print_segments(evaluation)
     _print_beyond(evaluation)
@@ -214,7 +196,7 @@ def worse_than_simple(evaluation: Evaluation) -> list[str]:
         _, _, high = difference
         if high < 0:
             found.append(
-                f"warning: the ranker with text is worse than {_TITLES.get(name, name)}: "
+                f"warning: the ranker with text is worse than {TITLES.get(name, name)}: "
                 f"nDCG@10 {interval_text(difference)}"
             )
     return found
@@ -228,15 +210,10 @@ def _print_beyond(evaluation: Evaluation) -> None:
         return
     measures = list(found["full"])
     rows = [
-        [_TITLES.get(name, name), *(f"{found[name][measure]:.4f}" for measure in measures)]
-        for name in _in_order(found)
+        [TITLES.get(name, name), *(f"{found[name][measure]:.4f}" for measure in measures)]
+        for name in in_order(found)
     ]
     print_table("Beyond accuracy: the first ten places", ("ranking", *measures), rows)
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    order = list(_TITLES)
-    return sorted(names, key=lambda n: order.index(n) if n in _TITLES else 4)
 
 
 def _print_leaks(evaluation: Evaluation) -> None:
@@ -287,9 +264,9 @@ def print_rankings(
         differences.append(table.differences_to[other])
         headings.append(f"nDCG@10 - {_SHORT.get(other, other)}")
     rows = []
-    for name in _in_order(table.rankings):
+    for name in in_order(table.rankings):
         values = [f"{table.rankings[name][metric]:.4f}" for metric in metrics]
-        rows.append([_TITLES.get(name, name), *values, *(_interval(d, name) for d in differences)])
+        rows.append([TITLES.get(name, name), *values, *(_interval(d, name) for d in differences)])
     print_table(title, ("ranking", *metrics.values(), *headings), rows)
 
 

@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import typer
 
 from recsys import __version__
-from recsys.cli import batch, bundles, demo, evaluate, events, features, plugins, ranking, serve
+from recsys.cli import (
+    batch,
+    bundles,
+    demo,
+    evaluate,
+    events,
+    features,
+    plugins,
+    ranking,
+    report,
+    serve,
+)
 from recsys.cli import train as training
 from recsys.cli import tune as tuning
 from recsys.cli import workspace as workspaces
@@ -34,6 +45,7 @@ cli.command("init")(workspaces.init)
 cli.command("train")(training.train)
 cli.command("tune")(tuning.tune)
 cli.command("evaluate")(evaluate.evaluate)
+cli.command("report")(report.report)
 cli.command("serve")(serve.serve)
 cli.command("rank")(ranking.rank)
 cli.command("recommend")(ranking.recommend)

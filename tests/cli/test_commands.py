@@ -91,6 +91,8 @@ def test_the_table_has_a_line_for_each_ranking(run, folder) -> None:
     for title in ("random", "shown order", "click rate so far", "ranker without text"):
         assert title in text
     assert "nothing was read as text" in text
+    page = Path(json.loads(run("report", "-w", folder, "--json"))["page"])
+    assert "ranker without text" in page.read_text(encoding="utf-8")
 
 
 def test_what_is_new_is_compared_with_every_baseline(monkeypatch, capsys) -> None:

@@ -17,7 +17,7 @@ from recsys.errors import LogError
 from recsys.events.columns import NOTHING_SAID, TableOptions
 from recsys.events.readers import first_line, parquet_columns
 from recsys.events.sources import LineReader, RecordReader, find_files, packing_of
-from recsys.events.tables import Table, reader_of, start_of, table_of
+from recsys.events.tables import Table, check_said, reader_of, start_of, table_of
 
 
 class EventImporter(Protocol):
@@ -108,6 +108,7 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
                 plan.readers[path] = LineReader(path)  # keeps the place in the order
             else:
                 plan.readers[path] = _own_reader(path)
+    check_said(list(tables.values()), formats.table, sources)
     start = start_of(list(tables.values()))
     for path, table in tables.items():
         plan.readers[path] = reader_of(table, start)

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
-from recsys.errors import EventError
+from recsys.errors import EventError, LogError
 from recsys.events.cells import Column, column_of, instant_of, is_nothing
 from recsys.events.columns import TableColumns, TableOptions, columns_of
 from recsys.events.readers import (
@@ -104,6 +104,26 @@ def table_of(path: Path, options: TableOptions) -> Table | None:
         return None
     header = tuple(options.header) if delimiter else ()
     return Table(path, columns, delimiter, header, options.time_format)
+
+
+def check_said(tables: Sequence[Table], options: TableOptions, sources: Sequence[Path]) -> None:
+    """Refuse what is said of columns that no table has: it would be passed over in silence.
+
+    Args:
+        tables: Those of one import.
+        options: What the caller says.
+        sources: Of the import, for messages.
+
+    Raises:
+        LogError: There is such a column.
+    """
+    known = {name for table in tables for name in _names(table)}
+    said = [(f"--column {name}={column}", column) for name, column in options.columns.items()]
+    said += [(f"--item-field {column}", column) for column in options.item_fields]
+    for option, column in said:
+        if column not in known:
+            columns = ", ".join(sorted(known)) or "none, as no file is a table"
+            raise LogError(sources[0], option, f"one of the columns that there are: {columns}")
 
 
 def reader_of(table: Table, start: Callable[[], int]) -> RecordReader:

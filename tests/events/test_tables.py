@@ -121,6 +121,13 @@ def test_what_cannot_be_told_is_asked_for():
         columns_of(HERE, ["user", "item", "time"], TableOptions(columns={"usr": "user"}))
 
 
+def test_what_is_said_of_no_column_is_refused(tmp_path):
+    file = write(tmp_path / "a.csv", f"user,item,time\nu,i,{NOON}\n")
+    for said in ({"columns": {"value": "prise"}}, {"item_fields": ("prise",)}):
+        with pytest.raises(LogError, match=r"prise; expected one of the columns .*: item, time"):
+            import_all(tmp_path, file, **said)
+
+
 def test_orders_and_products_become_events(tmp_path):
     orders = write(
         tmp_path / "orders.csv",

@@ -7,6 +7,7 @@ none of it is refused: half a column of numbers and half of texts would be two a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,6 +32,9 @@ _UNITS: Final = (
     (100_000_000_000_000_000, 1, 1),
     (math.inf, 1, 1_000),
 )
+#: A comma before what cannot be thousands shows that a column has commas for points.
+_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),(\d{1,2}|\d{4,})")
+_WITH_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 _INSTANT: Final = (
     "expected RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z, or a number since 1970"
 )
@@ -105,7 +109,7 @@ class Column:
     """How the cells of a column are read.
 
     Args:
-        kind: `number`, `switch`, `list` or `text`.
+        kind: `number`, `number with a comma` (1.234,5), `switch`, `list` or `text`.
     """
 
     kind: str
@@ -143,6 +147,8 @@ def column_of(name: str, cells: Iterable[object]) -> Column:
         return Column("switch")
     if texts and not _is_code(name) and all(_is_number(text) for text in texts):
         return Column("number")
+    if any(_COMMA.fullmatch(text) for text in texts) and all(map(_is_comma_number, texts)):
+        return Column("number with a comma")
     return Column("list" if any(_BETWEEN in text for text in texts) else "text")
 
 
@@ -160,6 +166,17 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def _is_comma_number(text: str) -> bool:
+    return bool(_WITH_COMMA.fullmatch(text)) or _is_number(text)
+
+
+def _with_comma(text: str) -> float:
+    plain = text.strip()
+    if not _is_comma_number(plain):
+        raise ValueError(text)
+    return _finite(plain.replace(".", "").replace(",", ".") if "," in plain else plain)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
@@ -173,6 +190,7 @@ def _list(text: str) -> list[str]:
 
 _READ: Final[dict[str, Callable[[str], AttributeValue]]] = {
     "number": _finite,
+    "number with a comma": _with_comma,
     "switch": lambda text: _SWITCHES[text.strip().lower()],
     "list": _list,
     "text": str.strip,

@@ -247,11 +247,11 @@ class _Rows:
 
     def _value(self, row: dict[str, Any]) -> float | None:
         column = self._fields.get("value")
-        cell = row.get(column) if column else None
-        if is_nothing(cell):
+        if column is None or is_nothing(row.get(column)):
             return None
+        found = self._kinds[column].value("value", row[column])
         try:
-            return float(cell)  # type: ignore[arg-type]
+            return float(found)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise EventError(field="value", reason="is no number") from error
 

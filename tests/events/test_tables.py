@@ -75,6 +75,8 @@ def test_other_formats_of_instants_are_named_by_the_caller(tmp_path):
     ("name", "cells", "kind"),
     [
         ("price", ["1", "2.5", "", "-3e2"], "number"),
+        ("price", ["3,50", "1.234,5", "12"], "number with a comma"),
+        ("price", ["1,234", "5,678"], "text"),  # thousands, or not
         ("postcode", ["1010", "1020"], "text"),
         ("category_id", ["1", "2"], "text"),
         ("number", ["007", "12"], "text"),
@@ -160,6 +162,16 @@ def test_orders_and_products_become_events(tmp_path):
     again, after = import_all(tmp_path, products, orders, **said)
     assert sum(found.new for found in again.kinds.values()) == 0
     assert after.interactions.height == done.height
+
+
+def test_numbers_may_have_commas(tmp_path):
+    rows = f"u;i;{NOON};1.234,5;3,25\nu;j;{NOON};7;12,99\n"
+    file = write(tmp_path / "a.csv", f"user;item;time;value;price\n{rows}")
+    _, log = import_all(tmp_path, file)
+    assert sorted(log.interactions["value"].to_list()) == [7.0, 1234.5]
+    assert sorted(log.interactions["attributes"].to_list()) == [
+        '{"price":12.99}', '{"price":3.25}',
+    ]  # fmt: skip
 
 
 def test_a_cell_of_another_kind_is_refused(tmp_path):

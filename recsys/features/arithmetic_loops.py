@@ -7,11 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.compiled import compiled
+from recsys.features.compiled import compiled, compiled_loop
 from recsys.features.operations import ADD, DIVIDE, FILL, MEAN, MIN, MULTIPLY, NEGATE, SUBTRACT, SUM
 
 #: Rows that pass through all steps before the next ones are taken.
 _BLOCK_ROWS: Final = 128
+_LARGEST: Final = np.finfo(np.float32).max
+_MISSING: Final = np.float32(np.nan)
 
 
 @compiled
@@ -113,3 +115,15 @@ def _step(
     else:
         for r in range(n):
             out[r] = abs(left[r])
+
+
+@compiled_loop
+def miss_what_is_infinite(values: NDArray[np.float32]) -> None:
+    """Make infinite numbers missing, in place.
+
+    Args:
+        values: float32 (n,).
+    """
+    for i in range(len(values)):
+        # Not a number is never below anything, and stays what it is.
+        values[i] = values[i] if abs(values[i]) <= _LARGEST else _MISSING

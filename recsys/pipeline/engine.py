@@ -164,8 +164,9 @@ class Engine:
         """
         since = observer.now()
         check_rank(query)
-        excluded = set(query.exclude_item_ids)
-        item_ids = [i for i in dict.fromkeys(query.item_ids) if i not in excluded]
+        item_ids = list(dict.fromkeys(query.item_ids))
+        if excluded := set(query.exclude_item_ids):
+            item_ids = [item_id for item_id in item_ids if item_id not in excluded]
         with self._live.lock:
             since = observer.stage("wait", since)
             rows = self._live.state.items.rows(item_ids)

@@ -72,3 +72,7 @@ def make_workspace(folder: Path, clock: str = "system") -> Path:
 def init(workspace: WorkspaceOption = Path()) -> None:
     """Make a workspace: a folder with recsys.toml and an empty plugin folder."""
     typer.echo(f"made {make_workspace(workspace)}")
+    here = "" if workspace == Path() else f" -w {workspace}"
+    typer.echo("next, with a log of your own (CSV, JSON lines or Parquet; docs/log.md):")
+    for step in ("events import FILES", "train", "evaluate", "serve"):
+        typer.echo(f"  recsys {step}{here}")

@@ -179,7 +179,7 @@ class Program:
         # Plans are made by commands that compute nothing; those do without the compiler.
         from recsys.features.arithmetic_loops import over_lists, run_steps
 
-        n_columns = len(columns)
+        n_columns, n_chunks = len(columns), -(-len(out) // _CHUNK_ROWS)
         lists = np.empty((len(self.statistics), len(slates)))
         for row, (statistic, place) in zip(lists, self.statistics, strict=True):
             values = columns[place].astype(np.float64, copy=False)
@@ -187,8 +187,10 @@ class Program:
         for low in range(0, len(out), _CHUNK_ROWS):
             high = min(low + _CHUNK_ROWS, len(out))
             inputs = np.empty((n_columns + len(lists), high - low))
-            for row, column in zip(inputs[:n_columns], columns, strict=True):
-                row[:] = column[low:high]
+            if columns:
+                # One call: row by row costs a request as much as all of the arithmetic.
+                parts = columns if n_chunks == 1 else [column[low:high] for column in columns]
+                np.concatenate(parts, out=inputs[:n_columns].reshape(-1))
             for row, per_list in zip(inputs[n_columns:], lists, strict=True):
                 row[:] = slates.spread(per_list)[low:high]
             run_steps(inputs, self.constants, self.steps, self.outputs, positions, out[low:high])

@@ -186,7 +186,11 @@ def compute_matrix(layout: Layout, frame: Frame) -> NDArray[np.float32]:
     # A number that no float32 holds becomes infinite, and what is infinite is missing.
     with np.errstate(over="ignore"):
         if layout.arithmetic:
-            numbers = [frame.numbers(name) for name in layout.program.columns]
+            known = frame.known  # most of them, and asked for without a call
+            numbers = [
+                known[name] if name in known else frame.numbers(name)
+                for name in layout.program.columns
+            ]
             layout.program.run(numbers, slates, matrix, layout.arithmetic_positions)
         if layout.by_version:
             versions = frame.reader.item_versions(slates)

@@ -53,16 +53,26 @@ def list_bundles(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
 def activate(
     version: Annotated[str, typer.Argument(help="As `recsys models list` shows it.")],
     workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle and let it serve; running servers follow within a second, then load it."""
     _store(workspace).activate(version)
-    typer.echo(f"active: {version}")
+    _print_active(version, as_json=as_json)
 
 
 @cli.command()
-def rollback(workspace: WorkspaceOption = Path()) -> None:
+def rollback(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """Return to the bundle that was active before."""
-    typer.echo(f"active: {_store(workspace).roll_back()}")
+    _print_active(_store(workspace).roll_back(), as_json=as_json)
+
+
+def _print_active(version: str, *, as_json: bool) -> None:
+    from recsys.cli.output import print_json
+
+    if as_json:
+        print_json({"active": version})
+    else:
+        typer.echo(f"active: {version}")
 
 
 @cli.command()

@@ -227,12 +227,17 @@ def forget(
 def backup(
     folder: Annotated[Path, typer.Argument(help="Gets the copy; must not exist yet.")],
     workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the log, tables and spool, while servers run."""
+    from recsys.cli.output import print_json
     from recsys.events.backup import back_up_log
 
     n_bytes = back_up_log(open_folder(workspace).log_config, folder)
-    typer.echo(f"{n_bytes:,} bytes copied to {folder}")
+    if as_json:
+        print_json({"folder": folder, "bytes": n_bytes})
+    else:
+        typer.echo(f"{n_bytes:,} bytes copied to {folder}")
 
 
 @cli.command()

@@ -75,8 +75,10 @@ def new(
     package: Annotated[
         bool, typer.Option("--package", help="Write a distribution with an entry point.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a plugin that works, with its test, to be edited."""
+    from recsys.cli.output import print_json
     from recsys.errors import PluginError
     from recsys.plugins.loader import load_plugins
     from recsys.plugins.scaffold import write_package, write_plugin
@@ -91,6 +93,9 @@ def new(
         files = write_package(opened.folder, name)
     else:
         files = write_plugin(opened.folder, config.folder, name)
+    if as_json:
+        print_json({"files": files})
+        return
     for path in files:
         typer.echo(f"wrote {path}")
     test = next(path for path in files if path.parent.name == "tests")

@@ -69,9 +69,15 @@ def make_workspace(folder: Path, clock: str = "system") -> Path:
     return path
 
 
-def init(workspace: WorkspaceOption = Path()) -> None:
+def init(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """Make a workspace: a folder with recsys.toml and an empty plugin folder."""
-    typer.echo(f"made {make_workspace(workspace)}")
+    made = make_workspace(workspace)
+    if as_json:
+        from recsys.cli.output import print_json
+
+        print_json({"config": made})
+        return
+    typer.echo(f"made {made}")
     here = "" if workspace == Path() else f" -w {workspace}"
     typer.echo("next, with a log of your own (CSV, JSON lines or Parquet; docs/log.md):")
     for step in ("events import FILES", "train", "evaluate", "serve"):

@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from recsys.cli.evaluate import print_evaluation, print_rankings
@@ -147,6 +150,24 @@ def test_what_is_known_of_a_request_is_said_as_json(run, folder) -> None:
         run("rank", "item1", "--workspace", folder, "--context", wrong, status=2)
 
 
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from commands(found, (*path, name))
+        else:
+            yield " ".join((*path, name)), found
+
+
+def test_every_command_that_ends_prints_json_for_machines() -> None:
+    found = dict(commands(typer.main.get_command(cli)))
+    without = {
+        name
+        for name, command in found.items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert without == {"serve", "demo"}
+
+
 def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> None:
     first = json.loads(run("models", "list", "-w", folder, "--json"))[0]["version"]
     trained = json.loads(run("train", "-w", folder, "--json"))
@@ -156,7 +177,8 @@ def test_models_are_listed_activated_and_rolled_back(run, folder, capsys) -> Non
     assert second in run("models", "list", "-w", folder)
     assert json.loads(run("models", "list", "-w", folder, "--json"))[1]["active"]
     assert first in run("models", "rollback", "-w", folder)
-    assert second in run("models", "activate", second, "-w", folder)
+    text = run("models", "activate", second, "-w", folder, "--json")
+    assert json.loads(text) == {"active": second}
     with pytest.raises(SystemExit):
         app(["models", "activate", "nonsense", "-w", folder])
     assert "no version 'nonsense'" in capsys.readouterr().err

@@ -47,6 +47,23 @@ def test_a_bad_variable_is_named(monkeypatch, tmp_path, name, value, expected) -
     assert expected in str(caught.value)
 
 
+def test_only_bad_variables_are_named(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", "together")
+    monkeypatch.setenv("RECSYS_SERVING__CLOCK", "log")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert "RECSYS_SERVING__CLOCK" not in str(caught.value)
+    monkeypatch.setenv("RECSYS_PLUGINS__DISABLED", '["together"]')
+    (tmp_path / "recsys.toml").write_text("[serving]\nport = -1\n", encoding="utf-8")
+    monkeypatch.setenv("RECSYS_SERVING", '{"host": "::1"}')
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert "(from" not in str(caught.value)
+    monkeypatch.setenv("RECSYS_SERVING", '{"port": -2}')
+    with pytest.raises(ConfigError, match=r"serving.port: found -2.*\(from RECSYS_SERVING\)"):
+        load_config(tmp_path)
+
+
 def test_variables_win_over_the_file(monkeypatch, tmp_path) -> None:
     (tmp_path / "recsys.toml").write_text("[serving]\nport = 1\n", encoding="utf-8")
     monkeypatch.setenv("RECSYS_SERVING__PORT", "2")

@@ -37,7 +37,9 @@ _COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
 
 def evaluate(
     workspace: WorkspaceOption = Path(),
-    bundle: Annotated[str, typer.Option(help="Version; empty: the active one.")] = "",
+    bundle: Annotated[
+        str, typer.Option(help="Version, of the standard protocol; empty: the active one.")
+    ] = "",
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -57,6 +59,9 @@ def evaluate(
     from recsys.cli.output import print_json
 
     opened, baselines = open_folder(workspace), tuple(baseline or ())
+    if bundle and protocol is not Protocol.STANDARD:
+        problem = f"{protocol.value} trains anew; expected no version"
+        raise typer.BadParameter(problem, param_hint="--bundle")
     if protocol is Protocol.COLD_ITEMS:
         evaluation = _cold_items_with_progress(opened, baselines)
     elif protocol is Protocol.RETRAINED:

@@ -59,6 +59,9 @@ def import_files(
         list[str] | None,
         typer.Option(help="Column of a table of interactions that says something of the item."),
     ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="Column of a table that is not imported.")
+    ] = None,
     time_format: Annotated[
         str, typer.Option(help="Of instants in tables, such as %d.%m.%Y; empty: RFC 3339.")
     ] = "",
@@ -77,6 +80,7 @@ def import_files(
         type=event_type,
         header=[name.strip() for name in header.split(",")] if header else [],
         item_fields=item_field or [],
+        left_out=leave_out or [],
         time_format=time_format,
     )
     report = import_with_progress(
@@ -96,8 +100,8 @@ def _by_field(said: list[str]) -> dict[str, str]:
     found = {}
     for one in said:
         name, equals, column = one.partition("=")
-        if not (name and equals and column):
-            problem = f"found {one!r}; expected FIELD=NAME"
+        if not (name and equals):
+            problem = f"found {one!r}; expected FIELD=NAME, or FIELD= where there is none"
             raise typer.BadParameter(problem, param_hint="--column")
         found[name] = column
     return found

@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -137,14 +137,16 @@ def _no_json() -> list[str]:
 
 
 def _is_compound(keys: list[str]) -> bool:
-    """Say whether a path of keys leads to a table, a list, or what may be one.
+    """Say whether a path of keys leads to a table or a list.
 
     Returns:
         False for a text, number or switch, and where the path leads nowhere.
     """
     section = _section(keys[:-1], Config)
     field = section.model_fields.get(keys[-1]) if section is not None else None
-    return field is not None and field.annotation not in {str, int, float, bool, Path}
+    kind = None if field is None else field.annotation
+    is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return is_section or get_origin(kind) in {dict, list, tuple, set, frozenset}
 
 
 def _origin(location: Sequence[str | int]) -> str:
@@ -153,10 +155,23 @@ def _origin(location: Sequence[str | int]) -> str:
     Returns:
         An addition to the line of its problem; empty where the file has it.
     """
-    keys = [str(part).upper() for part in location]
-    names = {_PREFIX + _BETWEEN.join(keys[: n + 1]) for n in range(len(keys))}
-    found = [name for name in os.environ if name.upper() in names]
-    return f" (from {', '.join(sorted(found))})" if found else ""
+    keys = [str(part) for part in location]
+    for name, value in sorted(os.environ.items()):
+        path = name.upper().removeprefix(_PREFIX).lower().split(_BETWEEN)
+        if name.upper().startswith(_PREFIX) and path == keys[: len(path)]:
+            found: Any = _json_or_none(value) if len(path) < len(keys) else {}
+            for key in keys[len(path) :]:
+                found = found.get(key) if isinstance(found, dict) else None
+            if found is not None:
+                return f" (from {name})"
+    return ""
+
+
+def _json_or_none(text: str) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _problem(detail: ErrorDetails, root: type[BaseModel]) -> str:

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.bundle.contents import read_scorer
+from recsys.bundle.contents import SplitTimes, read_scorer
 from recsys.bundle.store import BundleStore
+from recsys.errors import TrainingError
 from recsys.evaluation.aside import aside, seeded
 from recsys.evaluation.baselines import train_baselines
-from recsys.evaluation.report import Evaluation, Subject, collect, summary
+from recsys.evaluation.report import Collected, Evaluation, Subject, collect, summary
 from recsys.evaluation.requests import requests_after
+from recsys.events.changed import LogBefore
 from recsys.events.progress import Progress, tell_nobody
 from recsys.events.snapshot import LogSource
 from recsys.training.dataset import Dataset, make_dataset
@@ -43,25 +45,35 @@ def evaluate_retrained(
 
     Returns:
         The evaluation of bundles that are gone afterwards.
+
+    Raises:
+        TrainingError: The log has too little to learn from, or no training was asked for.
     """
-    config, found = workspace.config, []
+    config = workspace.config
     dataset = make_dataset(source, config)
+    # Servers may write meanwhile: all trainings see what the first one saw.
+    still = LogBefore(source, dataset.digest.last_at + 1)
+    collected: list[Collected] = []
+    last: Subject | None = None
+    split: SplitTimes | None = None
     with aside(workspace, "retrained") as elsewhere:
         for training in range(n_trainings):
             progress("training anew", training, n_trainings)
             one = Workspace(elsewhere.folder, seeded(elsewhere.config, training))
-            subject = _trained(one, source, dataset, baselines=baselines, progress=progress)
+            last = _trained(one, still, dataset, split, baselines=baselines, progress=progress)
+            split = split or last.scorer.contents.split
             # The same random ranking for all of them.
-            rng = np.random.default_rng(config.seed)
-            found.append((subject, collect(subject, rng, progress)))
-        last, _ = found[-1]
-        return summary(last, [one for _, one in found], np.random.default_rng(config.seed))
+            collected.append(collect(last, np.random.default_rng(config.seed), progress))
+    if last is None:
+        raise TrainingError("retrained", f"{n_trainings} trainings", "at least one")
+    return summary(last, collected, np.random.default_rng(config.seed))
 
 
 def _trained(
     workspace: Workspace,
     source: LogSource,
     dataset: Dataset,
+    split: SplitTimes | None,
     *,
     baselines: Sequence[str],
     progress: Progress,
@@ -73,7 +85,8 @@ def _trained(
         protocol="retrained",
         scorer=scorer,
         dataset=dataset,
-        requests=requests_after(scorer.contents.split, dataset, config),
+        # The same requests for all of them: drawn negatives may move the end of a slice by a list.
+        requests=requests_after(split or scorer.contents.split, dataset, config),
         baselines=train_baselines(baselines, scorer, dataset, config, progress=progress),
         attributes=config.evaluation.segments,
     )

@@ -24,8 +24,9 @@ _BETWEEN: Final = "|"
 _SWITCHES: Final = {"true": True, "false": False}
 #: Longer whole numbers are not kept by a float: codes, phone numbers.
 _MOST_DIGITS: Final = 15
-#: The largest number of seconds, milliseconds and microseconds that is taken for one; all of them
-#: are instants of the years 1973 to 5138.
+#: Fewer are no seconds of an instant but a day written as 20240131, or a spreadsheet's: 1973.
+_LEAST_SECONDS: Final = 100_000_000
+#: The largest number of seconds, milliseconds and microseconds that is taken for one.
 _UNITS: Final = (
     (100_000_000_000, 1_000_000, 1),
     (100_000_000_000_000, 1_000, 1),
@@ -35,13 +36,22 @@ _UNITS: Final = (
 #: A comma before what cannot be thousands shows that a column has commas for points.
 _COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),(\d{1,2}|\d{4,})")
 _WITH_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]\d+)?", re.ASCII)
+#: What ends so is an id or a code, by words: not what was paid.
+_CODE: Final = re.compile(r"(?i:(^|[^a-z])id|code|zip|phone|sku|isbn|ean|gtin)$|[a-z](Id|ID)$")
+#: Share of the cells of a column of lists that have more than one part, at least.
+_LIST_SHARE: Final = 0.1
 _INSTANT: Final = (
-    "expected RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z, or a number since 1970"
+    "expected RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z, or a number of seconds since "
+    "1970 or parts of them; --time-format for others"
 )
 
 
 def is_nothing(cell: object) -> bool:
     """Say whether a cell is empty.
+
+    Args:
+        cell: What a file has in it.
 
     Returns:
         True for null, what is no number, and what programs write for them.
@@ -77,7 +87,7 @@ def instant_of(cell: object, time_format: str = "") -> int:
         number = float(text)
     except ValueError:
         return _of_text(text)
-    if not 0 <= number < math.inf:
+    if not _LEAST_SECONDS <= number < math.inf:
         raise EventError(field="occurred_at", reason=f"is no instant; {_INSTANT}")
     _, times, parts = next(unit for unit in _UNITS if number < unit[0])
     return round(number * times / parts)
@@ -109,13 +119,18 @@ class Column:
     """How the cells of a column are read.
 
     Args:
-        kind: `number`, `number with a comma` (1.234,5), `switch`, `list` or `text`.
+        kind: `number`, `number with a comma` (1.234,5), `switch`, `list`, `text`, or `code`: a
+            text whatever it looks like.
     """
 
     kind: str
 
     def value(self, name: str, cell: Any) -> AttributeValue:  # noqa: ANN401 - whatever a file has
         """Read a cell that is not empty.
+
+        Args:
+            name: Of the column, for messages.
+            cell: What a file has in it.
 
         Returns:
             Its value.
@@ -124,7 +139,8 @@ class Column:
             EventError: It is not of the column's kind.
         """
         if not isinstance(cell, str):
-            return _typed(name, cell)
+            is_code = self.kind == "code" and isinstance(cell, int)
+            return str(cell) if is_code else _typed(name, cell)
         try:
             return _READ[self.kind](cell)
         except (ValueError, KeyError) as error:
@@ -133,7 +149,7 @@ class Column:
 
 
 def column_of(name: str, cells: Iterable[object]) -> Column:
-    """Tell what a column of texts holds.
+    """Tell what a column holds.
 
     Args:
         name: Of the column; what is called an id or a code is text, whatever it looks like.
@@ -143,27 +159,30 @@ def column_of(name: str, cells: Iterable[object]) -> Column:
         How to read it.
     """
     texts = [cell.strip() for cell in cells if isinstance(cell, str) and not is_nothing(cell)]
+    if _CODE.search(name):
+        return Column("code")
     if texts and all(text.lower() in _SWITCHES for text in texts):
         return Column("switch")
-    if texts and not _is_code(name) and all(_is_number(text) for text in texts):
+    if texts and all(map(_is_number, texts)):
         return Column("number")
     if any(_COMMA.fullmatch(text) for text in texts) and all(map(_is_comma_number, texts)):
         return Column("number with a comma")
-    return Column("list" if any(_BETWEEN in text for text in texts) else "text")
+    return Column("list" if _are_lists(texts) else "text")
 
 
-def _is_code(name: str) -> bool:
-    return name.lower().endswith(("id", "code", "zip", "phone", "sku", "isbn"))
+def _are_lists(texts: list[str]) -> bool:
+    # A title may have a bar too, hardly ever without spaces, and not many of them have.
+    n_lists = sum(_BETWEEN in text for text in texts)
+    return n_lists >= _LIST_SHARE * len(texts) > 0 and not any(" | " in text for text in texts)
 
 
 def _is_number(text: str) -> bool:
-    digits = text.lstrip("+-")
-    if digits.isdigit() and (len(digits) > _MOST_DIGITS or digits != str(int(digits))):
-        return False  # a code: it has leading zeros or more digits than a number keeps
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return False
+    digits = text.lstrip("+-").partition(".")[0]
+    # Leading zeros, or more digits than a number keeps: a code.
+    is_code = len(digits) > _MOST_DIGITS or (len(digits) > 1 and digits.startswith("0"))
+    return not is_code and math.isfinite(float(text))
 
 
 def _is_comma_number(text: str) -> bool:
@@ -194,6 +213,7 @@ _READ: Final[dict[str, Callable[[str], AttributeValue]]] = {
     "switch": lambda text: _SWITCHES[text.strip().lower()],
     "list": _list,
     "text": str.strip,
+    "code": str.strip,
 }
 
 
@@ -213,7 +233,7 @@ def _typed(name: str, cell: Any) -> AttributeValue:  # noqa: ANN401 - whatever a
     if isinstance(cell, date):  # and instants
         return cell.isoformat()
     if isinstance(cell, list):
-        parts = [part for part in cell if part is not None]
+        parts = [part for part in cell if not is_nothing(part)]
         if all(isinstance(part, str) for part in parts):
             return parts
         if all(isinstance(part, int | float | Decimal) for part in parts):

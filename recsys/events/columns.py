@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,15 @@ from recsys.errors import LogError
 
 TableKind: TypeAlias = Literal["interactions", "items", "users"]
 
-_USERS: Final = "user customer visitor member account client reader viewer shopper u"
-_ITEMS: Final = (
-    "item product article movie film book song track video news story document doc recipe game "
-    "business listing hotel job course sku asin isbn i"
-)
-#: By field, what columns are called that hold it, letters and digits only.
+#: Nouns that say by themselves whose ids a column has, and those that do with `id` behind.
+_USERS: Final = "user customer visitor u"
+_USER_IDS: Final = f"{_USERS} member account client reader viewer shopper"
+_ITEMS: Final = "item product movie article book song track sku asin isbn i"
+_ITEM_IDS: Final = f"{_ITEMS} film video news story document recipe game listing hotel job course"
+#: By field, what columns are called that hold it, letters and digits only; the likeliest first.
 _CALLED: Final[dict[str, tuple[str, ...]]] = {
-    "user_id": tuple(f"{noun}{end}" for end in ("id", "") for noun in _USERS.split()),
-    "item_id": tuple(f"{noun}{end}" for end in ("id", "") for noun in _ITEMS.split()),
+    "user_id": (*(f"{noun}id" for noun in _USER_IDS.split()), *_USERS.split()),
+    "item_id": (*(f"{noun}id" for noun in _ITEM_IDS.split()), *_ITEMS.split()),
     "occurred_at": (
         *("occurredat", "timestamp", "eventtime", "eventtimestamp", "datetime", "time", "date"),
         *("ts", "createdat", "unixtime", "reviewtime", "tdat", "invoicedate", "orderdate"),
@@ -31,7 +32,7 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     "impression_id": ("impressionid",),
     "event_id": ("eventid",),
 }
-#: Of items and users an instant is only what is called so: a date of theirs may be any.
+#: Of items and users only these are instants from which on they are known: a date may be any.
 _KNOWN_FROM: Final = ("occurredat", "timestamp", "createdat", "publishedat", "publishedtime")
 _FIELDS: Final[dict[TableKind, tuple[str, ...]]] = {
     "interactions": tuple(_CALLED),
@@ -45,10 +46,12 @@ class TableOptions:
     """What a caller says of tables.
 
     Args:
-        columns: Names of columns by field, where they are not told by themselves.
-        type: Of interactions, where no column says it.
+        columns: Names of columns by field, where they are not told by themselves; an empty name:
+            there is none.
+        type: Of interactions; a column for it is an attribute then.
         header: Names of the columns of files without a header, in their order.
         item_fields: Columns of interactions that say something of the item.
+        left_out: Columns that are not imported.
         time_format: Of instants that are texts but no RFC 3339, as for `strptime`.
     """
 
@@ -56,6 +59,7 @@ class TableOptions:
     type: str = ""
     header: Sequence[str] = ()
     item_fields: Sequence[str] = ()
+    left_out: Sequence[str] = ()
     time_format: str = ""
 
 
@@ -72,6 +76,7 @@ class TableColumns:
         others: Columns that are attributes.
         of_item: Those of them that say something of the item; of interactions only.
         type: Of interactions without a column for it.
+        left_out: Columns that are not imported.
     """
 
     kind: TableKind
@@ -79,83 +84,116 @@ class TableColumns:
     others: tuple[str, ...]
     of_item: tuple[str, ...] = ()
     type: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether an instant is said of every row."""
+        return "occurred_at" in self.fields
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Columns that are attributes of what the rows are."""
+        return tuple(name for name in self.others if name not in self.of_item)
 
     @property
     def taken(self) -> str:
-        """Say what was taken for what."""
+        """What was taken for what, in words."""
         found = ", ".join(
             column if column == name else f"{column} as {name}"
             for name, column in self.fields.items()
         )
         what: str = self.kind if not self.type else f"{self.kind} of type {self.type!r}"
-        for title, names in (("of the item", self.of_item), ("attributes", self._attributes)):
-            found += f"; {title}: {', '.join(names)}" if names else ""
-        return f"{what}: {found}"
+        lists = {
+            "of the item": self.of_item,
+            "attributes": self.attributes,
+            "left out": self.left_out,
+        }
+        rest = [f"{title}: {', '.join(names)}" for title, names in lists.items() if names]
+        return "; ".join([f"{what}: {found}", *rest])
 
-    @property
-    def _attributes(self) -> tuple[str, ...]:
-        return tuple(name for name in self.others if name not in self.of_item)
 
-
-def columns_of(path: Path, names: Sequence[str], options: TableOptions) -> TableColumns | None:
+def columns_of(
+    path: Path, names: Sequence[str], options: TableOptions, unreadable: Sequence[str] = ()
+) -> TableColumns | None:
     """Tell what the columns of a table mean.
 
     Args:
         path: The file, for messages.
-        names: Its columns.
+        names: Its columns; those without a name are none.
         options: What the caller says.
+        unreadable: Columns whose values are none of attributes.
 
     Returns:
         The meaning; None where the names say nothing of users and items.
 
     Raises:
-        LogError: The caller names a column that is not there, or interactions have no instant.
+        LogError: A name stands twice, a field is unknown, or interactions have no instant.
     """
-    found = _named(path, names, options)
-    kind: TableKind
-    if "user_id" in found and "item_id" in found:
-        kind = "interactions"
-    elif "session_id" in found and "item_id" in found and "occurred_at" in found:
-        kind = "interactions"  # visits of people without a name
-    elif "item_id" in found or "user_id" in found:
-        kind = "items" if "item_id" in found else "users"
-    else:
+    left_out = [name for name in names if name in {*options.left_out, *unreadable}]
+    usable = [name for name in names if name and name not in left_out]
+    kind, fields = _fields(usable, options)
+    if kind is None:
         return None
-    fields = {name: found[name] for name in _FIELDS[kind] if name in found}
-    if kind != "interactions":
-        said = options.columns.get("occurred_at", fields.get("occurred_at", ""))
-        if "occurred_at" not in options.columns and _plain(said) not in _KNOWN_FROM:
-            fields.pop("occurred_at", None)
-    elif "occurred_at" not in fields:
+    twice = [name for name, n in Counter(usable).items() if n > 1]
+    if twice:
+        raise LogError(path, f"{twice[0]!r} is the name of two columns", "a name for each")
+    if kind == "interactions" and "occurred_at" not in fields:
         raise LogError(
             path,
-            f"columns {', '.join(names)}, none of which is known to be an instant",
+            f"columns {', '.join(usable)}, none of which is known to be an instant",
             "one called occurred_at, timestamp, time, date, ..., or --column occurred_at=NAME",
         )
-    others = tuple(name for name in names if name not in fields.values())
     interacts = kind == "interactions"
+    others = tuple(name for name in usable if name not in fields.values())
     return TableColumns(
         kind=kind,
         fields=fields,
         others=others,
-        of_item=tuple(n for n in options.item_fields if n in others) if interacts else (),
+        of_item=tuple(name for name in others if interacts and name in options.item_fields),
         type=_type(fields, options) if interacts and "type" not in fields else "",
+        left_out=tuple(left_out),
     )
 
 
-def _named(path: Path, names: Sequence[str], options: TableOptions) -> dict[str, str]:
+def _fields(names: Sequence[str], options: TableOptions) -> tuple[TableKind | None, dict[str, str]]:
+    # Several files may be imported at once, of which one has what is said.
+    said = {name: column for name, column in options.columns.items() if column in names}
+    called = {name: column for name, column in _CALLED.items() if name not in options.columns}
+    if options.type:
+        called.pop("type", None)
+    found = said | _called(names, called, set(said.values()))
+    kind: TableKind | None = None
+    if "item_id" in found and ("user_id" in found or {"session_id", "occurred_at"} <= set(found)):
+        kind = "interactions"  # of people without a name too, where they name their visit
+    elif "item_id" in found or "user_id" in found:
+        kind = "items" if "item_id" in found else "users"
+        found.pop("occurred_at", None)
+        if "occurred_at" in called:
+            called = {"occurred_at": _KNOWN_FROM}
+            found |= _called(names, called, set(found.values()))
+        found |= {name: column for name, column in said.items() if name == "occurred_at"}
+    if kind is None:
+        return None, {}
+    return kind, {name: found[name] for name in _FIELDS[kind] if name in found}
+
+
+def _called(
+    names: Sequence[str], called: Mapping[str, Sequence[str]], used: set[str]
+) -> dict[str, str]:
+    """Find columns by what they are called; a column is one field at most.
+
+    Returns:
+        Columns by field.
+    """
+    by_name = {_plain(column): column for column in reversed(names) if column not in used}
     found: dict[str, str] = {}
-    for name, called in _CALLED.items():
-        by_name = {_plain(column): column for column in reversed(names)}
-        said = options.columns.get(name)
-        column = said or next((by_name[one] for one in called if one in by_name), "")
-        # Several files may be imported at once, of which one has the column.
-        if column in names and column not in found.values():
-            found[name] = column
-    unknown = sorted(set(options.columns) - set(_CALLED))
-    if unknown:
-        expected = f"one of {', '.join(_CALLED)}"
-        raise LogError(path, f"--column {unknown[0]}=...", expected)
+    for name, likely in called.items():
+        for one in likely:
+            column = by_name.get(one, "")
+            if column and column not in found.values():
+                found[name] = column
+                break
     return found
 
 
@@ -164,6 +202,33 @@ def _type(fields: Mapping[str, str], options: TableOptions) -> str:
         return options.type
     value = fields.get("value", "")
     return "rating" if _plain(value) in {"rating", "stars", "overall"} else "interaction"
+
+
+def check_options(path: Path, options: TableOptions, tables: Sequence[TableColumns]) -> None:
+    """Refuse what is said of columns that no table has: it would be passed over in silence.
+
+    Args:
+        path: Of the import, for messages.
+        options: What the caller says.
+        tables: Those of one import.
+
+    Raises:
+        LogError: There is such a column, or such a field.
+    """
+    unknown = sorted(set(options.columns) - set(_CALLED))
+    if unknown:
+        raise LogError(path, f"--column {unknown[0]}=...", f"one of {', '.join(_CALLED)}")
+    others = {name for table in tables for name in table.others}
+    known = others | {column for table in tables for column in table.fields.values()}
+    named = known | {name for table in tables for name in table.left_out}
+    said = [(f"--column {n}={c}", c, known) for n, c in options.columns.items() if c]
+    said += [(f"--item-field {column}", column, others) for column in options.item_fields]
+    said += [(f"--leave-out {column}", column, named) for column in options.left_out]
+    for option, column, allowed in said:
+        if column not in allowed:
+            none = "none that is not taken" if named else "none, as no file is a table"
+            columns = ", ".join(sorted(allowed)) or none
+            raise LogError(path, option, f"one of the columns that there are: {columns}")
 
 
 def _plain(name: str) -> str:

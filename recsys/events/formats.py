@@ -8,16 +8,17 @@ project's own formats, which say what is wrong with them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from recsys.errors import LogError
-from recsys.events.columns import NOTHING_SAID, TableOptions
+from recsys.events.columns import NOTHING_SAID, TableOptions, check_options
 from recsys.events.readers import first_line, parquet_columns
 from recsys.events.sources import LineReader, RecordReader, find_files, packing_of
-from recsys.events.tables import Table, check_said, reader_of, start_of, table_of
+from recsys.events.tables import Table, TableRecords, table_of
+from recsys.events.undated import Undated
 
 
 class EventImporter(Protocol):
@@ -61,7 +62,7 @@ class Formats:
 OWN: Final = Formats()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FilePlan:
     """Who reads which file.
 
@@ -69,11 +70,13 @@ class FilePlan:
         readers: A reader by file, in the order of the import.
         passed_over: Files of folders that are not of the format.
         taken: What the columns of tables were taken for, by file.
+        undated: Says when versions are known of which a table says no instant.
     """
 
     readers: dict[Path, RecordReader]
     passed_over: list[Path]
     taken: dict[Path, str] = field(default_factory=dict)
+    undated: Undated = field(default_factory=Undated)
 
 
 def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
@@ -108,12 +111,24 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
                 plan.readers[path] = LineReader(path)  # keeps the place in the order
             else:
                 plan.readers[path] = _own_reader(path)
-    check_said(list(tables.values()), formats.table, sources)
-    start = start_of(list(tables.values()))
-    for path, table in tables.items():
-        plan.readers[path] = reader_of(table, start)
-        plan.taken[path] = table.columns.taken
+    check_options(sources[0], formats.table, [table.columns for table in tables.values()])
+    _read_tables(plan, tables)
     return plan
+
+
+def _read_tables(plan: FilePlan, tables: Mapping[Path, Table]) -> None:
+    dated = [table for table in tables.values() if table.columns.kind == "interactions"]
+
+    def start() -> int | None:
+        found = [instant for table in dated if (instant := table.first_instant()) is not None]
+        return min(found, default=None)
+
+    plan.undated = Undated(start)
+    for path, table in tables.items():
+        plan.readers[path] = TableRecords(table, plan.undated)
+        plan.taken[path] = table.columns.taken
+        if not table.columns.is_dated:
+            plan.undated.expect(table.columns.kind)
 
 
 def _named(formats: Formats, sources: list[Path]) -> EventImporter:

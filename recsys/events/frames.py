@@ -146,16 +146,21 @@ def _frame(kind: Kind, rows: list[_Row]) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-def _json(attributes: Attributes | dict[str, Attributes]) -> str:
+def json_of(attributes: Attributes | dict[str, Attributes]) -> str:
+    """Write attributes as the frames hold them.
+
+    Returns:
+        JSON text.
+    """
     return _encode_json(attributes).decode() if attributes else "{}"
 
 
 def _item_row(event: ItemEvent, visible_at: int) -> _Row:
-    return event.event_id, event.item_id, _json(event.attributes), event.occurred_at, visible_at
+    return event.event_id, event.item_id, json_of(event.attributes), event.occurred_at, visible_at
 
 
 def _user_row(event: UserEvent, visible_at: int) -> _Row:
-    return event.event_id, event.user_id, _json(event.attributes), event.occurred_at, visible_at
+    return event.event_id, event.user_id, json_of(event.attributes), event.occurred_at, visible_at
 
 
 def _impression_row(event: ImpressionEvent, visible_at: int) -> _Row:
@@ -165,8 +170,8 @@ def _impression_row(event: ImpressionEvent, visible_at: int) -> _Row:
         event.user_id,
         event.session_id,
         event.item_ids,
-        _json(event.context),
-        _json(event.item_attributes),
+        json_of(event.context),
+        json_of(event.item_attributes),
         event.occurred_at,
         visible_at,
     )
@@ -181,7 +186,7 @@ def _interaction_row(event: InteractionEvent, visible_at: int) -> _Row:
         event.impression_id,
         event.session_id,
         event.value,
-        _json(event.attributes),
+        json_of(event.attributes),
         event.occurred_at,
         visible_at,
     )

@@ -155,6 +155,7 @@ def import_events(
     meter = _Meter(list(plan.readers), progress)
     with open_warehouse(config) as warehouse, RejectsFile(rejects) as rejected:
         run = _Import(warehouse, rejected, strict=strict, meter=meter)
+        plan.undated.compare_with(warehouse)
         for path, reader in plan.readers.items():
             run.import_file(path, reader)
         run.flush()

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from recsys.errors import EventError
 from recsys.events.sources import (
@@ -22,10 +22,15 @@ from recsys.events.sources import (
 )
 from recsys.schema import Event
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 #: What a line or row says.
 Said: TypeAlias = Iterable[Event | LeftOut]
 
 _BATCH_ROWS: Final = 1_000
+#: Lines that a row of a CSV file goes over at most, where a quote is not closed.
+_ROW_LINES: Final = 10_000
 # The module's own limit is shorter than an article. It is the process's, and nobody else reads CSV.
 csv.field_size_limit(MAX_LINE_BYTES)
 
@@ -171,17 +176,62 @@ def csv_rows(
     Raises:
         EventError: The file cannot be cut into cells.
     """
-    lines = (_decoded(line) + "\n" for _, line in text.lines())
+    lines = _Lines(text)
+    # Programs that write tabs hardly ever quote: a quote is a part of a title there.
+    is_quoted = delimiter != "\t"
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
     try:
-        rows = csv.reader(lines, delimiter=delimiter)
+        rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
         names = [name.strip() for name in header or next(rows, [])]
+        lines.end_row()
         for row in rows:
-            found: dict[Any, Any] = dict(zip_longest(names, row[: len(names)]))
-            if len(row) > len(names):
-                found[None] = row[len(names) :]
+            lines.end_row()
+            cells = row if is_quoted else list(map(_unquoted, row))
+            found: dict[Any, Any] = dict(zip_longest(names, cells[: len(names)]))
+            if len(cells) > len(names):
+                found[None] = cells[len(names) :]
             yield found
     except csv.Error as error:
         raise EventError(reason=f"is not CSV ({error})") from error
+
+
+def _unquoted(cell: str) -> str:
+    is_quoted = len(cell) > 1 and cell.startswith('"') and cell.endswith('"')
+    return cell[1:-1].replace('""', '"') if is_quoted else cell
+
+
+class _Lines:
+    """Gives a CSV reader its lines, and watches that no quote takes the rest of a file."""
+
+    def __init__(self, text: TextFile) -> None:
+        self._lines = text.lines()
+        self._of_row = 0
+        self._n_quotes = 0
+        self._first = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines, (0, None))
+        if line is None:
+            self._check()
+            raise StopIteration
+        self._first = self._first or number
+        self._of_row += 1
+        self._n_quotes += line.count(b'"')
+        if self._of_row > _ROW_LINES:
+            self._check()
+        return _decoded(line) + "\n"
+
+    def end_row(self) -> None:
+        """Begin to count anew."""
+        self._of_row = self._n_quotes = self._first = 0
+
+    def _check(self) -> None:
+        if self._of_row > 1 and self._n_quotes % 2:
+            reason = f"has a quote in line {self._first} or after it that is not closed"
+            raise EventError(reason=reason)
 
 
 def _decoded(line: bytes) -> str:
@@ -230,11 +280,33 @@ class RowRecords:
             n_rows, number = file.metadata.num_rows, 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
                 n_bytes = batch.nbytes // max(batch.num_rows, 1)
-                for row in batch.to_pylist():
+                for row in _python_can_hold(batch).to_pylist():
                     number += 1
                     self._share = number / n_rows
                     for said in _said(self._decode, row):
                         yield Record(number, said, row, n_bytes)
+
+
+def _python_can_hold(batch: pa.RecordBatch) -> pa.Table:
+    """Turn instants into microseconds, and texts that nobody said are UTF-8 into texts.
+
+    Returns:
+        The same rows.
+
+    Raises:
+        ArrowException: Bytes are no UTF-8.
+    """
+    import pyarrow as pa
+
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_timestamp(column.type):
+            columns[name] = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            columns[name] = column.cast(pa.string())
+        else:
+            columns[name] = column
+    return pa.table(columns)
 
 
 def _said(decode: Callable[[Any], Said], what: object) -> Iterator[Event | EventError | LeftOut]:

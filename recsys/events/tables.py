@@ -10,34 +10,34 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
-from recsys.errors import EventError, LogError
+import zstandard
+
+from recsys.errors import EventError
 from recsys.events.cells import Column, column_of, instant_of, is_nothing
 from recsys.events.columns import TableColumns, TableOptions, columns_of
-from recsys.events.readers import (
-    CsvRecords,
-    RowRecords,
-    Said,
-    csv_rows,
-    first_line,
-    parquet_columns,
-)
-from recsys.events.sources import LeftOut, RecordReader, TextFile, packing_of
+from recsys.events.readers import CsvRecords, RowRecords, Said, csv_rows, first_line
+from recsys.events.sources import LeftOut, Record, RecordReader, TextFile, packing_of
+from recsys.events.undated import Undated
 from recsys.schema import Attributes, InteractionEvent, ItemEvent, UserEvent
 
 _SAMPLE: Final = 1_000
 #: One column is no table: a line of anything is one.
 _FEWEST_COLUMNS: Final = 2
 _DELIMITERS: Final = (",", ";", "\t", "|")
-#: How a program with nothing but floats writes a whole number.
+#: How a program with nothing but floats writes a whole number, and the largest that it can.
 _WHOLE: Final = re.compile(r"\d+\.0")
+_LARGEST_WHOLE: Final = 2**53
 _IDS: Final = ("user_id", "item_id", "session_id", "impression_id")
+#: What ends the reading of a damaged file; it is reported when its rows are imported.
+_DAMAGE: Final = (EventError, OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,22 @@ class Table:
     header: tuple[str, ...] = ()
     time_format: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that are imported."""
+        return (*self.columns.fields.values(), *self.columns.others)
+
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Read the rows of a CSV file.
+        """Read the rows.
 
         Yields:
             Cells by column.
         """
-        yield from csv_rows(TextFile(self.path), self.delimiter, self.header)
+        if self.delimiter:
+            yield from csv_rows(TextFile(self.path), self.delimiter, self.header)
+            return
+        for record in RowRecords(self.path, self.names, lambda _: iter([LeftOut("")])).records():
+            yield cast(dict[str, Any], record.raw)
 
     def first_instant(self) -> int | None:
         """Find when the first of its rows happened.
@@ -72,100 +81,115 @@ class Table:
         Returns:
             Microseconds since the Unix epoch; None where no row says.
         """
-        column = self.columns.fields["occurred_at"]
-        instants = (_instant_or_none(cell, self.time_format) for cell in self._cells(column))
-        return min((instant for instant in instants if instant is not None), default=None)
-
-    def _cells(self, column: str) -> Iterator[object]:
-        if self.delimiter:
-            return (row.get(column) for row in self.rows())
-        rows = RowRecords(self.path, [column], lambda _: iter([LeftOut("")]))
-        return (cast(dict[str, Any], record.raw)[column] for record in rows.records())
+        column, now, first = self.columns.fields["occurred_at"], time.time_ns() // 1000, None
+        try:
+            for row in self.rows():
+                instant = _instant_or_none(row.get(column), self.time_format)
+                if instant is not None and 0 < instant <= now:
+                    first = instant if first is None else min(first, instant)
+        except _DAMAGE:
+            pass  # it is reported where the rows are imported
+        return first
 
 
 def table_of(path: Path, options: TableOptions) -> Table | None:
     """Recognise a table by the names of its columns.
 
+    Args:
+        path: The file.
+        options: What the caller says.
+
     Returns:
         The table; None where the file is none, or its columns say nothing of users and items.
 
     Raises:
-        LogError: Its columns lack something, or a column that the caller names.
+        LogError: Its columns lack something.
     """
     if packing_of(path) == "parquet":
-        delimiter, names = "", sorted(parquet_columns(path))
-    else:
-        delimiter, names = _cut(first_line(path))
-        names = list(options.header) or names
-        if len(names) < _FEWEST_COLUMNS:
-            return None
-    columns = columns_of(path, names, options)
-    if columns is None:
+        columns = _of_parquet(path, options)
+        return None if columns is None else Table(path, columns, "", (), options.time_format)
+    delimiter, names = _cut(first_line(path), len(options.header))
+    names = list(options.header) or names
+    if len(names) < _FEWEST_COLUMNS:
         return None
-    header = tuple(options.header) if delimiter else ()
-    return Table(path, columns, delimiter, header, options.time_format)
+    found = columns_of(path, names, options)
+    header = tuple(options.header)
+    return None if found is None else Table(path, found, delimiter, header, options.time_format)
 
 
-def check_said(tables: Sequence[Table], options: TableOptions, sources: Sequence[Path]) -> None:
-    """Refuse what is said of columns that no table has: it would be passed over in silence.
+def _of_parquet(path: Path, options: TableOptions) -> TableColumns | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    Args:
-        tables: Those of one import.
-        options: What the caller says.
-        sources: Of the import, for messages.
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return None
+    unreadable = [field.name for field in schema if not _is_attribute(field.type)]
+    return columns_of(path, schema.names, options, unreadable)
 
-    Raises:
-        LogError: There is such a column.
+
+def _is_attribute(kind: Any) -> bool:  # noqa: ANN401 - pyarrow's types have no types
+    """Say whether attributes can have values of a Parquet type.
+
+    Returns:
+        False for structures, maps, times of day, and lists of them.
     """
-    known = {name for table in tables for name in _names(table)}
-    said = [(f"--column {name}={column}", column) for name, column in options.columns.items()]
-    said += [(f"--item-field {column}", column) for column in options.item_fields]
-    for option, column in said:
-        if column not in known:
-            columns = ", ".join(sorted(known)) or "none, as no file is a table"
-            raise LogError(sources[0], option, f"one of the columns that there are: {columns}")
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_boolean(kind):
+        return True
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type
+    number = (types.is_integer, types.is_floating, types.is_decimal)
+    text = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_such(kind) for is_such in (*number, *text))
 
 
-def reader_of(table: Table, start: Callable[[], int]) -> RecordReader:
-    """Make the reader of a table.
+class TableRecords:
+    """Reads a table; nothing of it is looked at before.
 
     Args:
         table: The table.
-        start: Gives the instant from which items and users without one are known.
-
-    Returns:
-        The reader.
-    """
-    if not table.delimiter:
-        names = _names(table)
-        kinds = dict.fromkeys(names, Column("text"))
-        return RowRecords(table.path, names, _Rows(table, kinds, frozenset(), start))
-    sample = list(islice(table.rows(), _SAMPLE))
-    cells = {name: [row.get(name) for row in sample] for name in _names(table)}
-    kinds = {name: column_of(name, found) for name, found in cells.items()}
-    ids = [table.columns.fields[name] for name in _IDS if name in table.columns.fields]
-    floats = frozenset(name for name in ids if _are_floats(cells.get(name, ())))
-    decode = _Rows(table, kinds, floats, start)
-    return CsvRecords(table.path, decode, delimiter=table.delimiter, header=table.header)
-
-
-def start_of(tables: Sequence[Table]) -> Callable[[], int]:
-    """Tell from when on items and users are known that no instant is said of.
-
-    Args:
-        tables: Those of one import.
-
-    Returns:
-        Gives the first instant of its interactions, found when first asked for; 0, from ever on,
-        where there are none.
+        undated: Says when versions are known of which no instant is said.
     """
 
-    @cache
-    def start() -> int:
-        found = [t.first_instant() for t in tables if t.columns.kind == "interactions"]
-        return min((instant for instant in found if instant is not None), default=0)
+    def __init__(self, table: Table, undated: Undated) -> None:
+        self._table = table
+        self._undated = undated
+        self._reader: RecordReader | None = None
 
-    return start
+    def bytes_done(self) -> int:
+        """Count the bytes read so far.
+
+        Returns:
+            Zero before the first row.
+        """
+        return self._reader.bytes_done() if self._reader else 0
+
+    def records(self) -> Iterator[Record]:
+        """Read the rows.
+
+        Yields:
+            A record per event.
+        """
+        table = self._table
+        if not table.delimiter:
+            kinds = {name: column_of(name, ()) for name in table.names}
+            decode = _Rows(table, kinds, frozenset(), self._undated)
+            self._reader = RowRecords(table.path, table.names, decode)
+        else:
+            sample = list(islice(table.rows(), _SAMPLE))
+            cells = {name: [row.get(name) for row in sample] for name in table.names}
+            kinds = {name: column_of(name, found) for name, found in cells.items()}
+            fields = table.columns.fields
+            floats = [fields[name] for name in _IDS if _are_floats(cells.get(fields.get(name, "")))]
+            decode = _Rows(table, kinds, frozenset(floats), self._undated)
+            self._reader = CsvRecords(
+                table.path, decode, delimiter=table.delimiter, header=table.header
+            )
+        yield from self._reader.records()
 
 
 class _Rows:
@@ -175,7 +199,7 @@ class _Rows:
         table: The table.
         kinds: How cells are read, by column.
         floats: Columns of ids that are written like `17.0`.
-        start: As of `reader_of`.
+        undated: As of `TableRecords`.
     """
 
     def __init__(
@@ -183,60 +207,77 @@ class _Rows:
         table: Table,
         kinds: Mapping[str, Column],
         floats: frozenset[str],
-        start: Callable[[], int],
+        undated: Undated,
     ) -> None:
         self._columns = table.columns
         self._fields = table.columns.fields
         self._time_format = table.time_format
         self._kinds = kinds
         self._floats = floats
-        self._start = start
-        self._said: dict[str, Attributes] = {}
+        self._undated = undated
+        #: Of each item what was said last, and the earliest instant at which anything was.
+        self._said: dict[str, tuple[Attributes, int]] = {}
 
     def __call__(self, row: dict[str, Any]) -> Said:
         if self._columns.kind == "interactions":
-            yield from self._interaction(row)
-            return
+            return self._interaction(row)
+        return iter([self._version(row)])
+
+    def _version(self, row: dict[str, Any]) -> ItemEvent | UserEvent | LeftOut:
+        kind = self._columns.kind
+        who = self._text(row, "item_id" if kind == "items" else "user_id")
         attributes = self._attributes(row, self._columns.others)
-        instant = self._instant(row) if "occurred_at" in self._fields else self._start()
-        name = "item_id" if self._columns.kind == "items" else "user_id"
-        who = self._text(row, name)
-        when = instant if "occurred_at" in self._fields else ""
-        event_id = self._text(row, "event_id") or _digest(who, when, *sorted(attributes.items()))
-        made = ItemEvent if self._columns.kind == "items" else UserEvent
-        yield made(event_id, instant, who, attributes)
+        event_id = self._text(row, "event_id")
+        if self._columns.is_dated:
+            instant: int | None = self._instant(row)
+            event_id = event_id or _digest(who, instant, *sorted(attributes.items()))
+        else:
+            instant = self._undated.instant(kind, who, attributes)
+            event_id = event_id or self._undated.event_id(who, instant, attributes)
+        if instant is None:
+            return LeftOut("says of an item or user what the log knows already")
+        made = ItemEvent if kind == "items" else UserEvent
+        return made(event_id, instant, who, attributes)
 
     def _interaction(self, row: dict[str, Any]) -> Said:
         columns, instant = self._columns, self._instant(row)
         user_id, item_id = self._text(row, "user_id"), self._text(row, "item_id")
-        kind = self._text(row, "type") or columns.type
-        value, session_id = self._value(row), self._text(row, "session_id")
-        of_item = self._attributes(row, columns.of_item)
-        if of_item and self._said.get(item_id) != of_item:
-            self._said[item_id] = of_item
-            event_id = _digest(item_id, instant, *sorted(of_item.items()))
-            yield ItemEvent(event_id, instant, item_id, of_item)
-        others = [name for name in columns.others if name not in columns.of_item]
+        kind, value = self._text(row, "type") or columns.type, self._value(row)
+        visit = self._text(row, "session_id"), self._text(row, "impression_id")
+        yield from self._of_item(row, item_id, instant)
+        content = _digest(user_id, item_id, kind, instant, value, *visit)
         yield InteractionEvent(
-            event_id=self._text(row, "event_id")
-            or _digest(user_id, item_id, kind, instant, value, session_id),
+            event_id=self._text(row, "event_id") or content,
             occurred_at=instant,
             user_id=user_id,
             item_id=item_id,
             type=kind,
-            impression_id=self._text(row, "impression_id"),
-            session_id=session_id,
+            impression_id=visit[1],
+            session_id=visit[0],
             value=value,
-            attributes=self._attributes(row, others),
+            attributes=self._attributes(row, columns.attributes),
         )
+
+    def _of_item(self, row: dict[str, Any], item_id: str, instant: int) -> Said:
+        said = self._attributes(row, self._columns.of_item)
+        before, earliest = self._said.get(item_id, ({}, instant))
+        # A file may begin with the newest: what is said earlier is known earlier.
+        if said and item_id and (said != before or instant < earliest):
+            self._said[item_id] = said, min(instant, earliest)
+            yield ItemEvent(
+                _digest(item_id, instant, *sorted(said.items())), instant, item_id, said
+            )
 
     def _text(self, row: dict[str, Any], name: str) -> str:
         column = self._fields.get(name)
         cell = row.get(column) if column else None
         if column is None or is_nothing(cell):
             return ""
-        text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-        text = text.strip()
+        if isinstance(cell, float):
+            if not cell.is_integer() or abs(cell) > _LARGEST_WHOLE:
+                raise EventError(field=name, reason="is a number that is no id")
+            return str(int(cell))
+        text = str(cell).strip()
         return text.removesuffix(".0") if column in self._floats else text
 
     def _instant(self, row: dict[str, Any]) -> int:
@@ -263,25 +304,25 @@ class _Rows:
         }
 
 
-def _cut(line: str) -> tuple[str, list[str]]:
-    """Cut a header by the delimiter that cuts it into the most cells.
+def _cut(line: str, n_cells: int) -> tuple[str, list[str]]:
+    """Cut a first line by the delimiter that gives the wanted number of cells, or else the most.
 
     Returns:
-        Delimiter and cells.
+        Delimiter and cells; one cell where the line is no line of a table.
     """
-    found = {
-        one: [c.strip() for c in next(csv.reader([line], delimiter=one), [])] for one in _DELIMITERS
-    }
-    best = max(found, key=lambda one: len(found[one]))
+    found: dict[str, list[str]] = {}
+    for delimiter in _DELIMITERS:
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # line ends within, or more than a cell may hold
+            return ",", [line]
+        found[delimiter] = [cell.strip() for cell in cells]
+    best = max(found, key=lambda one: (len(found[one]) == n_cells, len(found[one])))
     return best, found[best]
 
 
-def _names(table: Table) -> tuple[str, ...]:
-    return (*table.columns.fields.values(), *table.columns.others)
-
-
-def _are_floats(cells: Sequence[object]) -> bool:
-    texts = [str(cell).strip() for cell in cells if not is_nothing(cell)]
+def _are_floats(cells: Sequence[object] | None) -> bool:
+    texts = [str(cell).strip() for cell in cells or () if not is_nothing(cell)]
     return bool(texts) and all(_WHOLE.fullmatch(text) for text in texts)
 
 

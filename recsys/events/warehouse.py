@@ -253,6 +253,34 @@ class Warehouse:
         parts = [event_ids.slice(n, _MOST_IDS) for n in range(0, max(len(event_ids), 1), _MOST_IDS)]
         return pl.concat([self.query(sql, [part.to_list()]) for part in parts])
 
+    def newest_content(self, kind: Kind, prefix: str) -> dict[str, str]:
+        """Find what the newest versions say whose event ids begin in one way.
+
+        Returns:
+            By id of the item or user, the MD5 of the attributes in hexadecimal.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        who = "item_id" if kind == "items" else "user_id"
+        newest = "md5(arg_max(attributes::VARCHAR, (visible_at, event_id)))"
+        where = "WHERE starts_with(event_id, ?) GROUP BY 1"
+        sql = f"SELECT {who} AS who, {newest} AS content FROM {kind} {where}"
+        found = self.query(sql, [prefix])
+        return dict(zip(found["who"].to_list(), found["content"].to_list(), strict=True))
+
+    def first_interaction(self) -> int | None:
+        """Find when the first interaction happened.
+
+        Returns:
+            Microseconds since the Unix epoch; None where there is none.
+
+        Raises:
+            LogError: The file is damaged.
+        """
+        found: int | None = self.query("SELECT min(occurred_at) AS first FROM interactions")[0, 0]
+        return found
+
     def read_last(self, kind: Kind, n: int) -> pl.DataFrame:
         """Copy the rows of a table that became visible last.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -56,7 +59,7 @@ def test_instants_are_read_as_programs_write_them():
     ):  # fmt: skip
         assert instant_of(cell) == expected, cell
     assert instant_of("2024-01-02") == instant_of(date(2024, 1, 2)) == expected - 43_200_000_000
-    for cell in ("yesterday", "02.01.2024", "-5", "inf", ""):
+    for cell in ("yesterday", "02.01.2024", "-5", "inf", "", "20240102", "45321.5"):
         with pytest.raises(EventError, match="is no instant; expected RFC 3339"):
             instant_of(cell)
 
@@ -74,15 +77,22 @@ def test_other_formats_of_instants_are_named_by_the_caller(tmp_path):
 @pytest.mark.parametrize(
     ("name", "cells", "kind"),
     [
-        ("price", ["1", "2.5", "", "-3e2"], "number"),
+        ("price", ["1", "2.5", "", "-3e+2"], "number"),
         ("price", ["3,50", "1.234,5", "12"], "number with a comma"),
         ("price", ["1,234", "5,678"], "text"),  # thousands, or not
-        ("postcode", ["1010", "1020"], "text"),
-        ("category_id", ["1", "2"], "text"),
+        ("postcode", ["1010", "1020"], "code"),
+        ("category_id", ["1", "2"], "code"),
+        ("categoryId", ["1", "2"], "code"),
+        ("amount_paid", ["1", "2"], "number"),
+        ("size", ["5", "\u00b2"], "text"),
+        ("model", ["12E3", "10_20"], "text"),
         ("number", ["007", "12"], "text"),
-        ("ean", ["12345678901234567"], "text"),
+        ("phone", ["12345678901234567"], "code"),
+        ("number", ["12345678901234567"], "text"),
         ("new", ["true", "False"], "switch"),
         ("genres", ["Drama", "Comedy|Crime"], "list"),
+        ("title", ["Tea", "News | BBC"], "text"),
+        ("title", ["Tea"] * 20 + ["A|B"], "text"),
         ("title", ["Tea", "12"], "text"),
         ("empty", ["", "NULL"], "text"),
     ],
@@ -119,15 +129,124 @@ def test_what_cannot_be_told_is_asked_for():
     }))  # fmt: skip
     assert found is not None
     assert found.kind == "interactions"
-    with pytest.raises(LogError, match=r"--column usr=.* expected one of user_id"):
-        columns_of(HERE, ["user", "item", "time"], TableOptions(columns={"usr": "user"}))
 
 
 def test_what_is_said_of_no_column_is_refused(tmp_path):
     file = write(tmp_path / "a.csv", f"user,item,time\nu,i,{NOON}\n")
-    for said in ({"columns": {"value": "prise"}}, {"item_fields": ("prise",)}):
-        with pytest.raises(LogError, match=r"prise; expected one of the columns .*: item, time"):
+    for said, expected in (
+        (
+            {"columns": {"value": "prise"}},
+            "prise; expected one of the columns .*: item, time, user",
+        ),
+        ({"item_fields": ("prise",)}, "prise; expected one of .*: none that is not taken"),
+        ({"item_fields": ("user",)}, "user; expected one of .*: none that is not taken"),
+        ({"left_out": ("prise",)}, "prise; expected one of the columns .*: item, time, user"),
+        ({"columns": {"usr": "user"}}, "--column usr=.*; expected one of user_id, item_id"),
+    ):
+        with pytest.raises(LogError, match=expected):
             import_all(tmp_path, file, **said)
+
+
+def test_what_is_said_comes_before_what_names_say(tmp_path):
+    names = ["user", "visitor_id", "item", "time", "rating", "type"]
+    found = columns_of(HERE, names, TableOptions(columns={"session_id": "visitor_id"}))
+    assert found is not None
+    assert (found.fields["user_id"], found.fields["session_id"]) == ("user", "visitor_id")
+    found = columns_of(HERE, names, TableOptions(columns={"value": ""}, type="purchase"))
+    assert found is not None
+    assert "value" not in found.fields
+    assert "type" in found.others  # of the product
+    assert found.type == "purchase"
+    found = columns_of(HERE, ["user_id", "job_id", "age"], TableOptions(columns={"item_id": ""}))
+    assert found is not None
+    assert found.kind == "users"
+    found = columns_of(HERE, ["user_id", "job", "age"], TableOptions(left_out=("age",)))
+    assert found is not None
+    assert (found.kind, found.others, found.left_out) == ("users", ("job",), ("age",))
+    found = columns_of(HERE, ["item_id", "title", "date", "created_at"], TableOptions())
+    assert found is not None
+    assert found.fields["occurred_at"] == "created_at"
+    with pytest.raises(LogError, match="'title' is the name of two columns"):
+        columns_of(HERE, ["item_id", "title", "title"], TableOptions())
+
+
+def test_columns_without_a_name_are_none(tmp_path):
+    file = write(tmp_path / "a.csv", f",user_id,item_id,timestamp,\n0,u,i,{NOON},\n")
+    report, log = import_all(tmp_path, file)
+    assert log.interactions["user_id"].to_list() == ["u"]
+    assert report.n_rejected == 0
+    _, log = import_all(tmp_path, write(tmp_path / "b.csv", ",item_id,title\n0,i,Tea\n"))
+    assert log.items["attributes"].to_list() == ['{"title":"Tea"}']
+
+
+def test_files_that_are_no_tables_do_not_end_an_import(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.xlsx").write_bytes(b"PK\x03\x04ab\rcd\x00\nfoo")
+    (folder / "b.csv").write_bytes(b"")
+    (folder / "c.csv").write_bytes(b"user_id,item_id,timestamp\n")
+    write(folder / "d.csv", f"user_id,item_id,timestamp\nu,i,{NOON}\n")
+    report, log = import_all(tmp_path, folder)
+    assert log.interactions.height == 1
+    assert report.n_rejected == 2
+
+
+def test_a_damaged_table_is_broken_off_and_others_are_imported(tmp_path):
+    rows = "".join(f"u{n},i,{NOON + n}\n" for n in range(60_000))
+    packed = gzip.compress(f"user_id,item_id,timestamp\n{rows}".encode())
+    damaged = tmp_path / "z.csv.gz"
+    damaged.write_bytes(packed[: len(packed) // 2])
+    products = write(tmp_path / "p.csv", "item_id,title\ni,Tea\n")
+    report, log = import_all(tmp_path, products, damaged)
+    assert list(report.broken) == [damaged]
+    assert log.items["occurred_at"].to_list() == [NOON * 1_000_000]
+    assert 0 < log.interactions.height < 60_000
+
+
+def test_a_quote_that_is_not_closed_is_reported(tmp_path):
+    text = 'item_id,title\na,"Rome\nb,Tea\nc,Cup\n'
+    report, _ = import_all(tmp_path, write(tmp_path / "a.csv", text))
+    [reason] = report.broken.values()
+    assert "has a quote in line 2 or after it that is not closed" in reason
+    text = 'item_id\ttitle\na\t"Rome\nb\t"Tea ""x"""\nc\tCup\n'
+    _, log = import_all(tmp_path, write(tmp_path / "b.tsv", text))
+    assert sorted(log.items["attributes"].to_list()) == [
+        r'{"title":"Cup"}', r'{"title":"Tea \"x\""}', r'{"title":"\"Rome"}',
+    ]  # fmt: skip
+    text = 'item_id,title\na,"one\ntwo"\n'
+    _, log = import_all(tmp_path / "c", write(tmp_path / "c.csv", text))
+    assert log.items["attributes"].to_list() == [r'{"title":"one\ntwo"}']
+
+
+def test_a_product_table_that_changes_is_a_new_version(tmp_path):
+    orders = write(tmp_path / "o.csv", f"user,item,time\nu,a,{NOON}\nu,b,1900-01-01\n")
+    file = tmp_path / "p.csv"
+    _, log = import_all(tmp_path, orders, write(file, "item,price\na,3\nb,1\nb,2\n"))
+    found = log.items.sort("occurred_at", "item_id")
+    # What is said twice of one item: the later row counts.
+    assert found["attributes"].to_list() == ['{"price":3.0}', '{"price":1.0}', '{"price":2.0}']
+    assert found["occurred_at"].to_list() == [NOON * 1_000_000] * 2 + [NOON * 1_000_000 + 1]
+    before = time.time_ns() // 1000
+    for price in ("4", "3", "3"):
+        report, log = import_all(tmp_path, write(file, f"item,price\na,{price}\nb,2\n"))
+    assert report.left_out == {"says of an item or user what the log knows already": 2}
+    found = log.items.filter(pl.col("item_id") == "a").sort("occurred_at")
+    assert found["attributes"].to_list() == ['{"price":3.0}', '{"price":4.0}', '{"price":3.0}']
+    assert found["occurred_at"].to_list()[1] >= before
+
+
+def test_an_export_that_begins_with_the_newest_says_things_as_early(tmp_path):
+    rows = "".join(f"u,i,{NOON + n},Tea\n" for n in (90, 60, 0))
+    file = write(tmp_path / "a.csv", f"user,item,time,name\n{rows}")
+    _, log = import_all(tmp_path, file, item_fields=("name",))
+    assert log.items["occurred_at"].min() == NOON * 1_000_000
+
+
+def test_clicks_of_nobody_on_two_lists_are_two(tmp_path):
+    rows = f",i,{NOON},p1\n,i,{NOON},p2\n"
+    file = write(tmp_path / "a.csv", f"user_id,item_id,timestamp,impression_id\n{rows}")
+    _, log = import_all(tmp_path, file)
+    assert sorted(log.interactions["impression_id"].to_list()) == ["p1", "p2"]
 
 
 def test_orders_and_products_become_events(tmp_path):
@@ -212,6 +331,33 @@ def test_parquet_without_our_names_is_a_table_too(tmp_path):
     assert log.interactions.sort("occurred_at")["user_id"].to_list() == ["5", "6"]
     assert log.interactions["type"].sort().to_list() == ["buy", "view"]
     assert log.interactions["occurred_at"].min() == NOON * 1_000_000
+
+
+def test_what_attributes_cannot_hold_is_left_out(tmp_path):
+    file = tmp_path / "p.parquet"
+    pl.DataFrame(
+        {
+            "item_id": [b"a", b"b"],
+            "info": [{"x": 1}, {"x": 2}],
+            "at": [timedelta(1), timedelta(2)],
+            "category_id": [9_007_199_254_740_993, 2],
+            "price": [Decimal("1.50"), None],
+            "sizes": [[1.0, float("nan")], [2.0]],
+            "known": [WITHOUT_ZONE, WITHOUT_ZONE],
+        },
+        schema_overrides={"known": pl.Datetime("ns")},
+    ).with_columns(pl.col("known").dt.offset_by("1ns")).write_parquet(file)
+    report, log = import_all(tmp_path, file)
+    assert report.n_rejected == 0
+    assert report.taken[file].endswith("left out: info, at")
+    assert sorted(log.items["attributes"].to_list()) == [
+        '{"category_id":"2","sizes":[2.0],"known":"2024-01-02T12:00:00"}',
+        '{"category_id":"9007199254740993","price":1.5,"sizes":[1.0],'
+        '"known":"2024-01-02T12:00:00"}',
+    ]
+    pl.DataFrame({"user_id": [1e17], "item_id": ["i"], "ts": [WITHOUT_ZONE]}).write_parquet(file)
+    report, _ = import_all(tmp_path, file)
+    assert report.rejected == {"is a number that is no id": 1}
 
 
 def test_visits_without_users_are_interactions(tmp_path):

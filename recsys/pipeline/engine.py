@@ -51,6 +51,8 @@ DEFAULT_TOP_K = 20
 
 #: Events that a start takes in in about a quarter of a second; writing a state takes as long.
 _LONG_TAIL = 10_000
+#: Characters of an item's title.
+_TITLE_LENGTH = 100
 #: Unknown items that a warning names.
 _NAMED = 5
 
@@ -264,16 +266,18 @@ class Engine:
         """Find a short text that tells a person which item this is.
 
         Returns:
-            Its title or name where it has one, else the id.
+            Its title or name where it has one, else the first of its texts that has a letter, else
+            the id.
         """
         with self._live.lock:
             items = self._live.state.items
             version = int(items.current_versions(items.rows([item_id]))[0])
             attributes = items.attributes(version) if version >= 0 else {}
-        for name in ("title", "name", "headline"):
-            if isinstance(found := attributes.get(name), str):
-                return found
-        return item_id
+        named = (attributes.get(name) for name in ("title", "name", "headline"))
+        titles = [found for found in named if isinstance(found, str)]
+        texts = (found for found in attributes.values() if isinstance(found, str))
+        titles += [text for text in texts if any(map(str.isalpha, text))]
+        return next(iter(titles), item_id)[:_TITLE_LENGTH]
 
     def record_features(self, log: FeatureLog | None) -> None:
         """Keep a sample of what the ranker is given, here and in bundles that are opened beside."""

@@ -134,6 +134,21 @@ def test_a_new_item_is_known_from_its_event_on(engine) -> None:
     assert engine.title("brand new") == "oven garlic"
 
 
+@pytest.mark.parametrize(
+    ("attributes", "title"),
+    [
+        ({"genre": "drama", "title": "2012"}, "2012"),
+        ({"ean": "4711", "price": 2.0, "Bezeichnung": "Rote Tasse"}, "Rote Tasse"),
+        ({"ean": "4711", "price": 2.0}, "named"),
+        ({"name": "x" * 500}, "x" * 100),
+    ],
+)
+def test_an_item_is_called_what_a_person_can_read(engine, attributes, title) -> None:
+    at = engine.last_event_us + 1
+    engine.apply([VisibleEvent(ItemEvent(f"named-{title[:9]}", at, "named", attributes), at)])
+    assert engine.title("named") == title
+
+
 def test_recommendations_are_new_to_the_user_and_not_excluded(engine, world) -> None:
     acted_on = {
         v.event.item_id

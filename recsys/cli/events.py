@@ -59,6 +59,13 @@ def import_files(
         list[str] | None,
         typer.Option(help="Column of a table of interactions that says something of the item."),
     ] = None,
+    done: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE=NAME",
+            help="Rows are items that were shown, and this column says whether it was done.",
+        ),
+    ] = None,
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Column of a table that is not imported.")
     ] = None,
@@ -76,7 +83,8 @@ def import_files(
 
     opened = open_folder(workspace)
     table = TableOptions(
-        columns=_by_field(column or []),
+        columns=_by_name("--column", column or []),
+        done=_by_name("--done", done or []),
         type=event_type,
         header=[name.strip() for name in header.split(",")] if header else [],
         item_fields=item_field or [],
@@ -96,13 +104,14 @@ def import_files(
         raise typer.Exit(1)
 
 
-def _by_field(said: list[str]) -> dict[str, str]:
+def _by_name(option: str, said: list[str]) -> dict[str, str]:
     found = {}
     for one in said:
         name, equals, column = one.partition("=")
         if not (name and equals):
-            problem = f"found {one!r}; expected FIELD=NAME, or FIELD= where there is none"
-            raise typer.BadParameter(problem, param_hint="--column")
+            what = "TYPE=NAME" if option == "--done" else "FIELD=NAME, or FIELD= for none"
+            problem = f"found {one!r}; expected {what}"
+            raise typer.BadParameter(problem, param_hint=option)
         found[name] = column
     return found
 

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from recsys.errors import LogError
 
-TableKind: TypeAlias = Literal["interactions", "items", "users"]
+TableKind: TypeAlias = Literal["interactions", "exposures", "items", "users"]
 
 #: Nouns that say by themselves whose ids a column has, and those that do with `id` behind.
 _USERS: Final = "user customer visitor u"
@@ -31,11 +31,15 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     "session_id": ("sessionid", "session", "visitid"),
     "impression_id": ("impressionid",),
     "event_id": ("eventid",),
+    "position": ("position", "rank", "slot"),
 }
 #: Of items and users only these are instants from which on they are known: a date may be any.
 _KNOWN_FROM: Final = ("occurredat", "timestamp", "createdat", "publishedat", "publishedtime")
 _FIELDS: Final[dict[TableKind, tuple[str, ...]]] = {
-    "interactions": tuple(_CALLED),
+    "interactions": tuple(name for name in _CALLED if name != "position"),
+    "exposures": (
+        *("user_id", "item_id", "occurred_at", "session_id", "impression_id", "position"),
+    ),
     "items": ("item_id", "occurred_at", "event_id"),
     "users": ("user_id", "occurred_at", "event_id"),
 }
@@ -53,6 +57,8 @@ class TableOptions:
         item_fields: Columns of interactions that say something of the item.
         left_out: Columns that are not imported.
         time_format: Of instants that are texts but no RFC 3339, as for `strptime`.
+        done: Columns by type of interaction that say whether it was done with an item that was
+            shown: rows are such items then.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +67,7 @@ class TableOptions:
     item_fields: Sequence[str] = ()
     left_out: Sequence[str] = ()
     time_format: str = ""
+    done: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_SAID: Final = TableOptions()
@@ -77,6 +84,7 @@ class TableColumns:
         of_item: Those of them that say something of the item; of interactions only.
         type: Of interactions without a column for it.
         left_out: Columns that are not imported.
+        done: As of `TableOptions`; of exposures only.
     """
 
     kind: TableKind
@@ -85,6 +93,7 @@ class TableColumns:
     of_item: tuple[str, ...] = ()
     type: str = ""
     left_out: tuple[str, ...] = ()
+    done: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_dated(self) -> bool:
@@ -93,15 +102,16 @@ class TableColumns:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Columns that are attributes of what the rows are."""
-        return tuple(name for name in self.others if name not in self.of_item)
+        """Columns that are attributes of what the rows are; of exposures: of the request."""
+        own = {*self.of_item, *self.done.values()}
+        return tuple(name for name in self.others if name not in own)
 
     @property
     def taken(self) -> str:
         """What was taken for what, in words."""
+        named = [*self.fields.items(), *self.done.items()]
         found = ", ".join(
-            column if column == name else f"{column} as {name}"
-            for name, column in self.fields.items()
+            column if column == name else f"{column} as {name}" for name, column in named
         )
         what: str = self.kind if not self.type else f"{self.kind} of type {self.type!r}"
         lists = {
@@ -138,33 +148,38 @@ def columns_of(
     twice = [name for name, n in Counter(usable).items() if n > 1]
     if twice:
         raise LogError(path, f"{twice[0]!r} is the name of two columns", "a name for each")
-    if kind == "interactions" and "occurred_at" not in fields:
+    if kind in {"interactions", "exposures"} and "occurred_at" not in fields:
         raise LogError(
             path,
             f"columns {', '.join(usable)}, none of which is known to be an instant",
             "one called occurred_at, timestamp, time, date, ..., or --column occurred_at=NAME",
         )
-    interacts = kind == "interactions"
+    interacts = kind in {"interactions", "exposures"}
     others = tuple(name for name in usable if name not in fields.values())
     return TableColumns(
         kind=kind,
         fields=fields,
         others=others,
         of_item=tuple(name for name in others if interacts and name in options.item_fields),
-        type=_type(fields, options) if interacts and "type" not in fields else "",
+        type=_type(fields, options) if kind == "interactions" and "type" not in fields else "",
         left_out=tuple(left_out),
+        done=options.done if kind == "exposures" else {},
     )
 
 
 def _fields(names: Sequence[str], options: TableOptions) -> tuple[TableKind | None, dict[str, str]]:
     # Several files may be imported at once, of which one has what is said.
     said = {name: column for name, column in options.columns.items() if column in names}
+    used = {*said.values(), *options.done.values()}
     called = {name: column for name, column in _CALLED.items() if name not in options.columns}
     if options.type:
         called.pop("type", None)
-    found = said | _called(names, called, set(said.values()))
+    found = said | _called(names, called, used)
     kind: TableKind | None = None
-    if "item_id" in found and ("user_id" in found or {"session_id", "occurred_at"} <= set(found)):
+    is_exposed = bool(options.done) and set(options.done.values()) <= set(names)
+    if "item_id" in found and is_exposed:
+        kind = "exposures"
+    elif "item_id" in found and ("user_id" in found or {"session_id", "occurred_at"} <= set(found)):
         kind = "interactions"  # of people without a name too, where they name their visit
     elif "item_id" in found or "user_id" in found:
         kind = "items" if "item_id" in found else "users"
@@ -224,6 +239,7 @@ def check_options(path: Path, options: TableOptions, tables: Sequence[TableColum
     said = [(f"--column {n}={c}", c, known) for n, c in options.columns.items() if c]
     said += [(f"--item-field {column}", column, others) for column in options.item_fields]
     said += [(f"--leave-out {column}", column, named) for column in options.left_out]
+    said += [(f"--done {kind}={column}", column, others) for kind, column in options.done.items()]
     for option, column, allowed in said:
         if column not in allowed:
             none = "none that is not taken" if named else "none, as no file is a table"

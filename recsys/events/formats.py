@@ -117,7 +117,9 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
 
 
 def _read_tables(plan: FilePlan, tables: Mapping[Path, Table]) -> None:
-    dated = [table for table in tables.values() if table.columns.kind == "interactions"]
+    dated = [
+        table for table in tables.values() if table.columns.kind in {"interactions", "exposures"}
+    ]
 
     def start() -> int | None:
         found = [instant for table in dated if (instant := table.first_instant()) is not None]

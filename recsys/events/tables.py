@@ -8,7 +8,6 @@ it. An event has an id of its own content, so that a second import of a table ch
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 import time
 import zlib
@@ -23,10 +22,12 @@ import zstandard
 from recsys.errors import EventError
 from recsys.events.cells import Column, column_of, instant_of, is_nothing
 from recsys.events.columns import TableColumns, TableOptions, columns_of
+from recsys.events.exposures import Exposure, lists_of
+from recsys.events.ids import content_id
 from recsys.events.readers import CsvRecords, RowRecords, Said, csv_rows, first_line
 from recsys.events.sources import LeftOut, Record, RecordReader, TextFile, packing_of
 from recsys.events.undated import Undated
-from recsys.schema import Attributes, InteractionEvent, ItemEvent, UserEvent
+from recsys.schema import Attributes, ImpressionEvent, InteractionEvent, ItemEvent, UserEvent
 
 _SAMPLE: Final = 1_000
 #: One column is no table: a line of anything is one.
@@ -189,7 +190,9 @@ class TableRecords:
             self._reader = CsvRecords(
                 table.path, decode, delimiter=table.delimiter, header=table.header
             )
-        yield from self._reader.records()
+        records = self._reader.records()
+        is_shown = table.columns.kind == "exposures"
+        yield from lists_of(records, decode.exposure_or_error) if is_shown else records
 
 
 class _Rows:
@@ -221,7 +224,58 @@ class _Rows:
     def __call__(self, row: dict[str, Any]) -> Said:
         if self._columns.kind == "interactions":
             return self._interaction(row)
+        if self._columns.kind == "exposures":
+            return iter([LeftOut("")])  # rows are put together to lists
         return iter([self._version(row)])
+
+    def exposure_or_error(self, row: Mapping[str, Any]) -> Exposure | EventError:
+        """Say what a row says of an item that was shown.
+
+        Args:
+            row: Cells by column.
+
+        Returns:
+            The exposure, or which cell is not as it should be.
+        """
+        try:
+            return self._exposure(row)
+        except EventError as error:
+            return error
+
+    def _exposure(self, row: Mapping[str, Any]) -> Exposure:
+        columns, instant = self._columns, self._instant(row)
+        user_id, item_id = self._text(row, "user_id"), self._text(row, "item_id")
+        visit = self._text(row, "session_id")
+        done = (self._done(row, kind, column) for kind, column in columns.done.items())
+        shown = ImpressionEvent(
+            event_id="",
+            occurred_at=instant,
+            user_id=user_id,
+            item_ids=[item_id],
+            session_id=visit,
+            context=self._attributes(row, columns.attributes),
+        )
+        return Exposure(
+            key=self._text(row, "impression_id") or content_id(user_id, visit, instant),
+            shown=shown,
+            position=self._value(row, "position"),
+            done=tuple(found for found in done if found is not None),
+            events=tuple(self._of_item(row, item_id, instant)),
+        )
+
+    def _done(
+        self, row: Mapping[str, Any], kind: str, column: str
+    ) -> tuple[str, float | None] | None:
+        if is_nothing(row.get(column)):
+            return None
+        text = str(row[column]).strip().lower()
+        try:
+            found = float({"true": 1, "false": 0}.get(text, text))
+        except ValueError as error:
+            reason = "does not say whether it was done; expected 0 or 1, true or false, or a number"
+            raise EventError(field=column, reason=reason) from error
+        # A flag has no value of its own, seconds and stars have.
+        return (kind, None if found == 1 else found) if found > 0 else None
 
     def _version(self, row: dict[str, Any]) -> ItemEvent | UserEvent | LeftOut:
         kind = self._columns.kind
@@ -230,7 +284,7 @@ class _Rows:
         event_id = self._text(row, "event_id")
         if self._columns.is_dated:
             instant: int | None = self._instant(row)
-            event_id = event_id or _digest(who, instant, *sorted(attributes.items()))
+            event_id = event_id or content_id(who, instant, *sorted(attributes.items()))
         else:
             instant = self._undated.instant(kind, who, attributes)
             event_id = event_id or self._undated.event_id(who, instant, attributes)
@@ -245,7 +299,7 @@ class _Rows:
         kind, value = self._text(row, "type") or columns.type, self._value(row)
         visit = self._text(row, "session_id"), self._text(row, "impression_id")
         yield from self._of_item(row, item_id, instant)
-        content = _digest(user_id, item_id, kind, instant, value, *visit)
+        content = content_id(user_id, item_id, kind, instant, value, *visit)
         yield InteractionEvent(
             event_id=self._text(row, "event_id") or content,
             occurred_at=instant,
@@ -258,17 +312,17 @@ class _Rows:
             attributes=self._attributes(row, columns.attributes),
         )
 
-    def _of_item(self, row: dict[str, Any], item_id: str, instant: int) -> Said:
+    def _of_item(self, row: Mapping[str, Any], item_id: str, instant: int) -> Iterator[ItemEvent]:
         said = self._attributes(row, self._columns.of_item)
         before, earliest = self._said.get(item_id, ({}, instant))
         # A file may begin with the newest: what is said earlier is known earlier.
         if said and item_id and (said != before or instant < earliest):
             self._said[item_id] = said, min(instant, earliest)
             yield ItemEvent(
-                _digest(item_id, instant, *sorted(said.items())), instant, item_id, said
+                content_id(item_id, instant, *sorted(said.items())), instant, item_id, said
             )
 
-    def _text(self, row: dict[str, Any], name: str) -> str:
+    def _text(self, row: Mapping[str, Any], name: str) -> str:
         column = self._fields.get(name)
         cell = row.get(column) if column else None
         if column is None or is_nothing(cell):
@@ -280,23 +334,23 @@ class _Rows:
         text = str(cell).strip()
         return text.removesuffix(".0") if column in self._floats else text
 
-    def _instant(self, row: dict[str, Any]) -> int:
+    def _instant(self, row: Mapping[str, Any]) -> int:
         cell = row.get(self._fields["occurred_at"])
         if is_nothing(cell):
             raise EventError(field="occurred_at", reason="is empty")
         return instant_of(cell, self._time_format)
 
-    def _value(self, row: dict[str, Any]) -> float | None:
-        column = self._fields.get("value")
+    def _value(self, row: Mapping[str, Any], name: str = "value") -> float | None:
+        column = self._fields.get(name)
         if column is None or is_nothing(row.get(column)):
             return None
-        found = self._kinds[column].value("value", row[column])
+        found = self._kinds[column].value(name, row[column])
         try:
             return float(found)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
-            raise EventError(field="value", reason="is no number") from error
+            raise EventError(field=name, reason="is no number") from error
 
-    def _attributes(self, row: dict[str, Any], names: Sequence[str]) -> Attributes:
+    def _attributes(self, row: Mapping[str, Any], names: Sequence[str]) -> Attributes:
         return {
             name: self._kinds[name].value(name, cell)
             for name in names
@@ -331,13 +385,3 @@ def _instant_or_none(cell: object, time_format: str) -> int | None:
         return None if is_nothing(cell) else instant_of(cell, time_format)
     except EventError:
         return None  # reported where the row is read
-
-
-def _digest(*parts: object) -> str:
-    """Make the id of an event out of its content.
-
-    Returns:
-        24 characters.
-    """
-    text = "\x1f".join(map(str, parts))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

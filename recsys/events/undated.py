@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from recsys.events.columns import TableKind
 from recsys.events.frames import Kind, json_of
+from recsys.events.ids import content_id
 from recsys.schema import Attributes
 
 #: How ids of such versions begin: a later import compares with these, not with what others say.
@@ -43,14 +44,15 @@ class Undated:
         self._find_start = start
         self._start: int | None = None
         self._now_us = time.time_ns() // 1000
-        self._kinds: set[TableKind] = set()
+        self._kinds: set[Literal["items", "users"]] = set()
         self._known: dict[TableKind, dict[str, str]] = {}
         self._first_known: int | None = None
         self._said: dict[tuple[TableKind, str], tuple[str, int]] = {}
 
     def expect(self, kind: TableKind) -> None:
         """Hear that a table of this kind says no instants."""
-        self._kinds.add(kind)
+        if kind == "items" or kind == "users":  # the others always say one
+            self._kinds.add(kind)
 
     def compare_with(self, log: Known) -> None:
         """Take what the log has, before anything is imported."""
@@ -90,8 +92,7 @@ class Undated:
         Returns:
             30 characters.
         """
-        text = f"{who}\x1f{instant}\x1f{json_of(attributes)}"
-        return PREFIX + hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        return PREFIX + content_id(who, instant, json_of(attributes))
 
     def _first(self) -> int:
         if self._start is None:

@@ -370,3 +370,64 @@ def test_a_text_that_is_no_table_is_refused_as_before(tmp_path):
     report, _ = import_all(tmp_path, write(tmp_path / "a.csv", "a,b\n1,2\n"))
     assert report.examples["is not JSON"] == "a.csv, line 1"
     assert report.n_rejected == 2
+
+
+SHOWN = (
+    "list,user,item,time,rank,device,clicked,seconds,title\n"
+    f"p1,u,a,{NOON},2,tv,0,,Tea\n"
+    f"p1,u,b,{NOON},1,tv,1,12.5,Cup\n"
+    f"p2,v,a,{NOON + 60},1,,0,,Tea\n"
+    f"p2,v,c,{NOON + 60},2,,0,3,Jug\n"
+)
+
+
+def test_rows_of_items_that_were_shown_are_lists(tmp_path):
+    said = {
+        "columns": {"impression_id": "list"},
+        "done": {"click": "clicked", "watch": "seconds"},
+        "item_fields": ("title",),
+    }
+    file = write(tmp_path / "a.csv", SHOWN)
+    report, log = import_all(tmp_path, file, **said)
+    assert report.n_rejected == 0
+    assert report.taken[file] == (
+        "exposures: user as user_id, item as item_id, time as occurred_at, list as impression_id, "
+        "rank as position, clicked as click, seconds as watch; of the item: title; "
+        "attributes: device"
+    )
+    lists = log.impressions.sort("occurred_at")
+    assert lists["item_ids"].to_list() == [["b", "a"], ["a", "c"]]
+    assert lists["impression_id"].to_list() == ["p1", "p2"]
+    assert lists["context"].to_list() == ['{"device":"tv"}', "{}"]
+    done = log.interactions.sort("occurred_at", "type").rows(named=True)
+    assert [(row["type"], row["item_id"], row["impression_id"], row["value"]) for row in done] == [
+        ("click", "b", "p1", None), ("watch", "b", "p1", 12.5), ("watch", "c", "p2", 3.0),
+    ]  # fmt: skip
+    assert log.items["item_id"].sort().to_list() == ["a", "b", "c"]
+    again, _ = import_all(tmp_path, file, **said)
+    assert sum(found.new for found in again.kinds.values()) == 0
+
+
+def test_lists_without_an_id_are_of_one_user_at_one_instant(tmp_path):
+    rows = f"u,a,{NOON},1\nu,b,{NOON},0\nv,a,{NOON},0\nu,a,{NOON + 1},0\nu,c,yesterday,1\n"
+    file = write(tmp_path / "a.csv", f"user,item,time,is_click\n{rows}")
+    report, log = import_all(tmp_path, file, done={"click": "is_click"})
+    assert log.impressions.sort("occurred_at", "user_id")["item_ids"].to_list() == [
+        ["a", "b"], ["a"], ["a"],
+    ]  # fmt: skip
+    [click] = log.interactions.rows(named=True)
+    assert click["impression_id"] in log.impressions["impression_id"].to_list()
+    assert report.n_rejected == 1
+
+
+def test_a_list_that_goes_on_later_is_refused(tmp_path):
+    rows = f"p1,u,a,{NOON},1\np2,u,b,{NOON},0\np1,u,c,{NOON},1\np3,u,c,{NOON},maybe\n"
+    file = write(tmp_path / "a.csv", f"impression_id,user,item,time,clicked\n{rows}")
+    report, log = import_all(tmp_path, file, done={"click": "clicked"})
+    assert log.impressions.height == 2
+    assert sorted(report.rejected) == [
+        "does not say whether it was done; expected 0 or 1, true or false, or a number",
+        "is of a list that ended before; rows of one list have to stand together",
+    ]
+    with pytest.raises(LogError, match="--done click=klik; expected one of the columns"):
+        import_all(tmp_path, file, done={"click": "klik"})

@@ -18,7 +18,7 @@ from recsys.errors import EventError
 from recsys.schema import MICROSECONDS, AttributeValue
 
 #: What programs write where there is nothing.
-NOTHING: Final = frozenset({"", "NULL", "null", "\\N", "NaN", "nan"})
+NOTHING: Final = frozenset({"", "NULL", "null", "\\N", "NaN", "nan", "NaT", "NA", "None"})
 #: Between the texts of a list.
 _BETWEEN: Final = "|"
 _SWITCHES: Final = {"true": True, "false": False}
@@ -35,10 +35,10 @@ _UNITS: Final = (
 )
 #: A comma before what cannot be thousands shows that a column has commas for points.
 _COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),(\d{1,2}|\d{4,})")
-_WITH_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_WITH_COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]\d+)?", re.ASCII)
 #: What ends so is an id or a code, by words: not what was paid.
-_CODE: Final = re.compile(r"(?i:(^|[^a-z])id|code|zip|phone|sku|isbn|ean|gtin)$|[a-z](Id|ID)$")
+_CODE: Final = re.compile(r"(?i:(^|[^a-z])(id|zip|phone|sku|isbn|ean|gtin)|code)$|[a-z](Id|ID)$")
 #: Share of the cells of a column of lists that have more than one part, at least.
 _LIST_SHARE: Final = 0.1
 _INSTANT: Final = (
@@ -68,7 +68,7 @@ def instant_of(cell: object, time_format: str = "") -> int:
         cell: A text of RFC 3339 or a part of it (without a time zone it is UTC), an instant, a
             day, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970; which
             of these is told by how large it is.
-        time_format: Of texts that are no RFC 3339, in the letters of `strptime`; empty: they are.
+        time_format: Of texts that are no RFC 3339, in the letters of `strptime`; it is tried first.
 
     Returns:
         Microseconds since the Unix epoch.
@@ -81,8 +81,8 @@ def instant_of(cell: object, time_format: str = "") -> int:
     if isinstance(cell, date):
         return _microseconds(datetime(cell.year, cell.month, cell.day, tzinfo=UTC))
     text = str(cell).strip()
-    if time_format:
-        return _of_format(text, time_format)
+    if time_format and (found := _of_format(text, time_format)) is not None:
+        return found
     try:
         number = float(text)
     except ValueError:
@@ -93,12 +93,11 @@ def instant_of(cell: object, time_format: str = "") -> int:
     return round(number * times / parts)
 
 
-def _of_format(text: str, time_format: str) -> int:
+def _of_format(text: str, time_format: str) -> int | None:
     try:
         return _microseconds(datetime.strptime(text, time_format))  # noqa: DTZ007 - may have a zone
-    except ValueError as error:
-        reason = f"is no instant of the format {time_format}"
-        raise EventError(field="occurred_at", reason=reason) from error
+    except ValueError:
+        return None
 
 
 def _of_text(text: str) -> int:
@@ -139,8 +138,9 @@ class Column:
             EventError: It is not of the column's kind.
         """
         if not isinstance(cell, str):
-            is_code = self.kind == "code" and isinstance(cell, int)
-            return str(cell) if is_code else _typed(name, cell)
+            if self.kind == "code" and isinstance(cell, int | float) and cell == int(cell):
+                return str(int(cell))
+            return _typed(name, cell)
         try:
             return _READ[self.kind](cell)
         except (ValueError, KeyError) as error:
@@ -186,14 +186,14 @@ def _is_number(text: str) -> bool:
 
 
 def _is_comma_number(text: str) -> bool:
-    return bool(_WITH_COMMA.fullmatch(text)) or _is_number(text)
+    return bool(_WITH_COMMA.fullmatch(text)) or (_is_number(text) and "." not in text)
 
 
 def _with_comma(text: str) -> float:
     plain = text.strip()
     if not _is_comma_number(plain):
         raise ValueError(text)
-    return _finite(plain.replace(".", "").replace(",", ".") if "," in plain else plain)
+    return _finite(plain.replace(".", "").replace(",", "."))
 
 
 def _finite(text: str) -> float:

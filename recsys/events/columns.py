@@ -13,6 +13,8 @@ from recsys.errors import LogError
 
 TableKind: TypeAlias = Literal["interactions", "exposures", "items", "users"]
 
+#: What programs call the numbers of their rows.
+_UNNAMED: Final = re.compile(r"$|__index_level_\d+__$|Unnamed: \d+$")
 #: Nouns that say by themselves whose ids a column has, and those that do with `id` behind.
 _USERS: Final = "user customer visitor u"
 _USER_IDS: Final = f"{_USERS} member account client reader viewer shopper"
@@ -141,30 +143,52 @@ def columns_of(
         LogError: A name stands twice, a field is unknown, or interactions have no instant.
     """
     left_out = [name for name in names if name in {*options.left_out, *unreadable}]
-    usable = [name for name in names if name and name not in left_out]
-    kind, fields = _fields(usable, options)
+    usable = [name for name in names if name not in left_out and not _UNNAMED.match(name)]
+    kind, found = _fields(usable, options)
     if kind is None:
         return None
-    twice = [name for name, n in Counter(usable).items() if n > 1]
+    fields = {name: found[name] for name in _FIELDS[kind] if name in found}
+    placeless = _placeless(kind, fields, found)
+    usable = [name for name in usable if name not in placeless]
+    _check(path, kind, usable, fields)
+    is_done = kind in {"interactions", "exposures"}
+    others = tuple(name for name in usable if name not in fields.values())
+    done = options.done.items() if kind == "exposures" else ()
+    return TableColumns(
+        kind=kind,
+        fields=fields,
+        others=others,
+        of_item=tuple(name for name in others if is_done and name in options.item_fields),
+        type=_type(fields, options) if kind == "interactions" and "type" not in fields else "",
+        left_out=(*left_out, *placeless),
+        done={name: column for name, column in done if column in usable},
+    )
+
+
+def _placeless(
+    kind: TableKind, fields: dict[str, str], found: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Take out what has no place in tables of a kind: undated versions have ids of their own.
+
+    Returns:
+        Columns that are not imported, as they would be no attributes either.
+    """
+    if kind == "exposures":
+        return tuple(column for name, column in found.items() if name not in fields)
+    is_dated = "occurred_at" in fields
+    return () if is_dated or "event_id" not in fields else (fields.pop("event_id"),)
+
+
+def _check(path: Path, kind: TableKind, names: Sequence[str], fields: Mapping[str, str]) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise LogError(path, f"{twice[0]!r} is the name of two columns", "a name for each")
     if kind in {"interactions", "exposures"} and "occurred_at" not in fields:
         raise LogError(
             path,
-            f"columns {', '.join(usable)}, none of which is known to be an instant",
+            f"columns {', '.join(names)}, none of which is known to be an instant",
             "one called occurred_at, timestamp, time, date, ..., or --column occurred_at=NAME",
         )
-    interacts = kind in {"interactions", "exposures"}
-    others = tuple(name for name in usable if name not in fields.values())
-    return TableColumns(
-        kind=kind,
-        fields=fields,
-        others=others,
-        of_item=tuple(name for name in others if interacts and name in options.item_fields),
-        type=_type(fields, options) if kind == "interactions" and "type" not in fields else "",
-        left_out=tuple(left_out),
-        done=options.done if kind == "exposures" else {},
-    )
 
 
 def _fields(names: Sequence[str], options: TableOptions) -> tuple[TableKind | None, dict[str, str]]:
@@ -176,8 +200,7 @@ def _fields(names: Sequence[str], options: TableOptions) -> tuple[TableKind | No
         called.pop("type", None)
     found = said | _called(names, called, used)
     kind: TableKind | None = None
-    is_exposed = bool(options.done) and set(options.done.values()) <= set(names)
-    if "item_id" in found and is_exposed:
+    if "item_id" in found and any(column in names for column in options.done.values()):
         kind = "exposures"
     elif "item_id" in found and ("user_id" in found or {"session_id", "occurred_at"} <= set(found)):
         kind = "interactions"  # of people without a name too, where they name their visit
@@ -188,9 +211,7 @@ def _fields(names: Sequence[str], options: TableOptions) -> tuple[TableKind | No
             called = {"occurred_at": _KNOWN_FROM}
             found |= _called(names, called, set(found.values()))
         found |= {name: column for name, column in said.items() if name == "occurred_at"}
-    if kind is None:
-        return None, {}
-    return kind, {name: found[name] for name in _FIELDS[kind] if name in found}
+    return kind, found
 
 
 def _called(

@@ -19,7 +19,7 @@ from recsys.events.sources import Record
 from recsys.schema import Attributes, Event, ImpressionEvent, InteractionEvent
 
 #: Lists whose ids are remembered, to notice one that goes on later.
-_REMEMBERED: Final = 1_000_000
+_REMEMBERED: Final = 5_000_000
 _ENDED: Final = "is of a list that ended before; rows of one list have to stand together"
 
 
@@ -50,39 +50,45 @@ class _List:
 
 
 def lists_of(
-    records: Iterable[Record], exposure_of: Callable[[Mapping[str, Any]], Exposure | EventError]
+    records: Iterable[Record],
+    exposure_of: Callable[[Mapping[str, Any]], Exposure | EventError],
+    ended: set[int],
 ) -> Iterator[Record]:
     """Put rows together to lists.
 
     Args:
         records: Of the rows; only what they say as they stand is looked at.
         exposure_of: Says what a row says, or why it says nothing.
+        ended: Lists of this import that are over; written. Two lists with one id would be one.
 
     Yields:
         A record per event: lists, what was done with their items, and what else rows say; and a
         record with the error of each bad row.
     """
     current: _List | None = None
-    ended: set[str] = set()
     for record in records:
         if isinstance(record.event, EventError) or isinstance(record.raw, bytes):
             yield record
             continue
         found = exposure_of(record.raw)
-        if isinstance(found, Exposure) and found.key in ended:
+        if isinstance(found, Exposure) and hash(found.key) in ended:
             found = EventError(field="impression_id", reason=_ENDED)
         if isinstance(found, EventError):
             yield record._replace(event=found)
             continue
         if current is not None and current.key != found.key:
-            yield from _events(current)
-            if len(ended) < _REMEMBERED:
-                ended.add(current.key)
+            yield from _ended(current, ended)
             current = None
         current = current or _List(found.key, record)
         current.rows.append(found)
     if current is not None:
-        yield from _events(current)
+        yield from _ended(current, ended)
+
+
+def _ended(found: _List, ended: set[int]) -> Iterator[Record]:
+    if len(ended) < _REMEMBERED:
+        ended.add(hash(found.key))
+    yield from _events(found)
 
 
 def _events(found: _List) -> Iterator[Record]:

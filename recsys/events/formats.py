@@ -17,7 +17,8 @@ from recsys.errors import LogError
 from recsys.events.columns import NOTHING_SAID, TableOptions, check_options
 from recsys.events.readers import first_line, parquet_columns
 from recsys.events.sources import LineReader, RecordReader, find_files, packing_of
-from recsys.events.tables import Table, TableRecords, table_of
+from recsys.events.table_records import TableRecords
+from recsys.events.tables import Table, check_undated, table_of
 from recsys.events.undated import Undated
 
 
@@ -126,8 +127,10 @@ def _read_tables(plan: FilePlan, tables: Mapping[Path, Table]) -> None:
         return min(found, default=None)
 
     plan.undated = Undated(start)
+    check_undated([table for table in tables.values() if not table.columns.is_dated])
+    ended: set[int] = set()
     for path, table in tables.items():
-        plan.readers[path] = TableRecords(table, plan.undated)
+        plan.readers[path] = TableRecords(table, plan.undated, ended)
         plan.taken[path] = table.columns.taken
         if not table.columns.is_dated:
             plan.undated.expect(table.columns.kind)

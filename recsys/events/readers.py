@@ -6,10 +6,13 @@ pyarrow is imported when a Parquet file is met: plugins load for every command.
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import zstandard
 
 from recsys.errors import EventError
 from recsys.events.sources import (
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 Said: TypeAlias = Iterable[Event | LeftOut]
 
 _BATCH_ROWS: Final = 1_000
-#: Lines that a row of a CSV file goes over at most, where a quote is not closed.
-_ROW_LINES: Final = 10_000
 # The module's own limit is shorter than an article. It is the process's, and nobody else reads CSV.
 csv.field_size_limit(MAX_LINE_BYTES)
 
@@ -45,9 +46,9 @@ def first_line(path: Path) -> str:
         return ""
     try:
         _, line = next(TextFile(path).lines(), (0, b""))
-    except (OSError, EOFError):  # a damaged file is reported where it is read
-        return ""
-    return line.decode(errors="replace")
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
+        return ""  # a damaged file is reported where it is read
+    return _decoded(line)
 
 
 def parquet_columns(path: Path) -> frozenset[str]:
@@ -176,62 +177,28 @@ def csv_rows(
     Raises:
         EventError: The file cannot be cut into cells.
     """
-    lines = _Lines(text)
+    # A line end within a line is none of this file's, and would end the reading of it.
+    lines = (_decoded(line).replace("\r", " ") + "\n" for _, line in text.lines())
     # Programs that write tabs hardly ever quote: a quote is a part of a title there.
     is_quoted = delimiter != "\t"
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
     try:
-        rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
-        names = [name.strip() for name in header or next(rows, [])]
-        lines.end_row()
+        # Strict: a quote that is not closed would take the rest of the file, without a word.
+        rows = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+        names = [_unquoted(name.strip()) for name in header or next(rows, [])]
         for row in rows:
-            lines.end_row()
             cells = row if is_quoted else list(map(_unquoted, row))
             found: dict[Any, Any] = dict(zip_longest(names, cells[: len(names)]))
             if len(cells) > len(names):
                 found[None] = cells[len(names) :]
             yield found
     except csv.Error as error:
-        raise EventError(reason=f"is not CSV ({error})") from error
+        raise EventError(reason=f"is not CSV ({error}); is a quote not closed?") from error
 
 
 def _unquoted(cell: str) -> str:
     is_quoted = len(cell) > 1 and cell.startswith('"') and cell.endswith('"')
     return cell[1:-1].replace('""', '"') if is_quoted else cell
-
-
-class _Lines:
-    """Gives a CSV reader its lines, and watches that no quote takes the rest of a file."""
-
-    def __init__(self, text: TextFile) -> None:
-        self._lines = text.lines()
-        self._of_row = 0
-        self._n_quotes = 0
-        self._first = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        number, line = next(self._lines, (0, None))
-        if line is None:
-            self._check()
-            raise StopIteration
-        self._first = self._first or number
-        self._of_row += 1
-        self._n_quotes += line.count(b'"')
-        if self._of_row > _ROW_LINES:
-            self._check()
-        return _decoded(line) + "\n"
-
-    def end_row(self) -> None:
-        """Begin to count anew."""
-        self._of_row = self._n_quotes = self._first = 0
-
-    def _check(self) -> None:
-        if self._of_row > 1 and self._n_quotes % 2:
-            reason = f"has a quote in line {self._first} or after it that is not closed"
-            raise EventError(reason=reason)
 
 
 def _decoded(line: bytes) -> str:
@@ -280,11 +247,19 @@ class RowRecords:
             n_rows, number = file.metadata.num_rows, 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
                 n_bytes = batch.nbytes // max(batch.num_rows, 1)
-                for row in _python_can_hold(batch).to_pylist():
+                for row in _rows_of(batch):
                     number += 1
                     self._share = number / n_rows
                     for said in _said(self._decode, row):
                         yield Record(number, said, row, n_bytes)
+
+
+def _rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = _python_can_hold(batch).to_pylist()
+    except (ValueError, OverflowError) as error:  # no UTF-8, or beyond the year 9999
+        raise EventError(reason=f"holds a value that cannot be read ({error})") from error
+    return rows
 
 
 def _python_can_hold(batch: pa.RecordBatch) -> pa.Table:
@@ -299,7 +274,9 @@ def _python_can_hold(batch: pa.RecordBatch) -> pa.Table:
     import pyarrow as pa
 
     columns = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+    for name, packed in zip(batch.schema.names, batch.columns, strict=True):
+        is_packed = pa.types.is_dictionary(packed.type)
+        column = packed.dictionary_decode() if is_packed else packed
         if pa.types.is_timestamp(column.type):
             columns[name] = column.cast(pa.timestamp("us", column.type.tz), safe=False)
         elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):

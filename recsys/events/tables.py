@@ -8,37 +8,29 @@ it. An event has an id of its own content, so that a second import of a table ch
 from __future__ import annotations
 
 import csv
-import re
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
 import zstandard
 
-from recsys.errors import EventError
-from recsys.events.cells import Column, column_of, instant_of, is_nothing
+from recsys.errors import EventError, LogError
+from recsys.events.cells import instant_of, is_nothing
 from recsys.events.columns import TableColumns, TableOptions, columns_of
-from recsys.events.exposures import Exposure, lists_of
-from recsys.events.ids import content_id
-from recsys.events.readers import CsvRecords, RowRecords, Said, csv_rows, first_line
-from recsys.events.sources import LeftOut, Record, RecordReader, TextFile, packing_of
-from recsys.events.undated import Undated
-from recsys.schema import Attributes, ImpressionEvent, InteractionEvent, ItemEvent, UserEvent
+from recsys.events.readers import RowRecords, csv_rows, first_line
+from recsys.events.sources import LeftOut, TextFile, packing_of
 
-_SAMPLE: Final = 1_000
 #: One column is no table: a line of anything is one.
 _FEWEST_COLUMNS: Final = 2
 _DELIMITERS: Final = (",", ";", "\t", "|")
-#: How a program with nothing but floats writes a whole number, and the largest that it can.
-_WHOLE: Final = re.compile(r"\d+\.0")
-_LARGEST_WHOLE: Final = 2**53
-_IDS: Final = ("user_id", "item_id", "session_id", "impression_id")
 #: What ends the reading of a damaged file; it is reported when its rows are imported.
-_DAMAGE: Final = (EventError, OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
+DAMAGE: Final = (
+    *(EventError, OSError, EOFError, ValueError, OverflowError),
+    *(zlib.error, zstandard.ZstdError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,7 @@ class Table:
                 instant = _instant_or_none(row.get(column), self.time_format)
                 if instant is not None and 0 < instant <= now:
                     first = instant if first is None else min(first, instant)
-        except _DAMAGE:
+        except DAMAGE:
             pass  # it is reported where the rows are imported
         return first
 
@@ -109,12 +101,16 @@ def table_of(path: Path, options: TableOptions) -> Table | None:
     if packing_of(path) == "parquet":
         columns = _of_parquet(path, options)
         return None if columns is None else Table(path, columns, "", (), options.time_format)
-    delimiter, names = _cut(first_line(path), len(options.header))
-    names = list(options.header) or names
-    if len(names) < _FEWEST_COLUMNS:
-        return None
-    found = columns_of(path, names, options)
+    line = first_line(path)
+    delimiter, names = _cut(line)
+    if len(names) >= _FEWEST_COLUMNS:
+        found = columns_of(path, names, options)
+        if found is not None:
+            return Table(path, found, delimiter, (), options.time_format)
+    # What is said of files without a header is not said of those that have one.
     header = tuple(options.header)
+    delimiter, _ = _cut(line, len(header))
+    found = columns_of(path, header, options) if header and line else None
     return None if found is None else Table(path, found, delimiter, header, options.time_format)
 
 
@@ -127,7 +123,31 @@ def _of_parquet(path: Path, options: TableOptions) -> TableColumns | None:
     except (OSError, pa.ArrowException):
         return None
     unreadable = [field.name for field in schema if not _is_attribute(field.type)]
+    lists = [field.name for field in schema if pa.types.is_nested(field.type)]
+    found = columns_of(path, schema.names, options)
+    for name, column in found.fields.items() if found is not None else ():
+        if column in {*unreadable, *lists}:
+            kind = f"column {column} as {name}, of type {schema.field(column).type}"
+            raise LogError(path, kind, "texts, whole numbers or instants, or --leave-out")
     return columns_of(path, schema.names, options, unreadable)
+
+
+def check_undated(tables: Sequence[Table]) -> None:
+    """Refuse tables whose versions would replace each other.
+
+    Args:
+        tables: Those of one import that say no instants.
+
+    Raises:
+        LogError: Two of one kind say different things.
+    """
+    for n, table in enumerate(tables):
+        for other in tables[:n]:
+            said = [set(one.columns.others) for one in (other, table)]
+            if other.columns.kind == table.columns.kind and said[0] != said[1]:
+                found = f"{other.path.name} says other things of the same {table.columns.kind}"
+                expected = "one table of them: a version replaces what was said before"
+                raise LogError(table.path, found, expected)
 
 
 def _is_attribute(kind: Any) -> bool:  # noqa: ANN401 - pyarrow's types have no types
@@ -148,217 +168,7 @@ def _is_attribute(kind: Any) -> bool:  # noqa: ANN401 - pyarrow's types have no 
     return any(is_such(kind) for is_such in (*number, *text))
 
 
-class TableRecords:
-    """Reads a table; nothing of it is looked at before.
-
-    Args:
-        table: The table.
-        undated: Says when versions are known of which no instant is said.
-    """
-
-    def __init__(self, table: Table, undated: Undated) -> None:
-        self._table = table
-        self._undated = undated
-        self._reader: RecordReader | None = None
-
-    def bytes_done(self) -> int:
-        """Count the bytes read so far.
-
-        Returns:
-            Zero before the first row.
-        """
-        return self._reader.bytes_done() if self._reader else 0
-
-    def records(self) -> Iterator[Record]:
-        """Read the rows.
-
-        Yields:
-            A record per event.
-        """
-        table = self._table
-        if not table.delimiter:
-            kinds = {name: column_of(name, ()) for name in table.names}
-            decode = _Rows(table, kinds, frozenset(), self._undated)
-            self._reader = RowRecords(table.path, table.names, decode)
-        else:
-            sample = list(islice(table.rows(), _SAMPLE))
-            cells = {name: [row.get(name) for row in sample] for name in table.names}
-            kinds = {name: column_of(name, found) for name, found in cells.items()}
-            fields = table.columns.fields
-            floats = [fields[name] for name in _IDS if _are_floats(cells.get(fields.get(name, "")))]
-            decode = _Rows(table, kinds, frozenset(floats), self._undated)
-            self._reader = CsvRecords(
-                table.path, decode, delimiter=table.delimiter, header=table.header
-            )
-        records = self._reader.records()
-        is_shown = table.columns.kind == "exposures"
-        yield from lists_of(records, decode.exposure_or_error) if is_shown else records
-
-
-class _Rows:
-    """Says what the rows of a table say.
-
-    Args:
-        table: The table.
-        kinds: How cells are read, by column.
-        floats: Columns of ids that are written like `17.0`.
-        undated: As of `TableRecords`.
-    """
-
-    def __init__(
-        self,
-        table: Table,
-        kinds: Mapping[str, Column],
-        floats: frozenset[str],
-        undated: Undated,
-    ) -> None:
-        self._columns = table.columns
-        self._fields = table.columns.fields
-        self._time_format = table.time_format
-        self._kinds = kinds
-        self._floats = floats
-        self._undated = undated
-        #: Of each item what was said last, and the earliest instant at which anything was.
-        self._said: dict[str, tuple[Attributes, int]] = {}
-
-    def __call__(self, row: dict[str, Any]) -> Said:
-        if self._columns.kind == "interactions":
-            return self._interaction(row)
-        if self._columns.kind == "exposures":
-            return iter([LeftOut("")])  # rows are put together to lists
-        return iter([self._version(row)])
-
-    def exposure_or_error(self, row: Mapping[str, Any]) -> Exposure | EventError:
-        """Say what a row says of an item that was shown.
-
-        Args:
-            row: Cells by column.
-
-        Returns:
-            The exposure, or which cell is not as it should be.
-        """
-        try:
-            return self._exposure(row)
-        except EventError as error:
-            return error
-
-    def _exposure(self, row: Mapping[str, Any]) -> Exposure:
-        columns, instant = self._columns, self._instant(row)
-        user_id, item_id = self._text(row, "user_id"), self._text(row, "item_id")
-        visit = self._text(row, "session_id")
-        done = (self._done(row, kind, column) for kind, column in columns.done.items())
-        shown = ImpressionEvent(
-            event_id="",
-            occurred_at=instant,
-            user_id=user_id,
-            item_ids=[item_id],
-            session_id=visit,
-            context=self._attributes(row, columns.attributes),
-        )
-        return Exposure(
-            key=self._text(row, "impression_id") or content_id(user_id, visit, instant),
-            shown=shown,
-            position=self._value(row, "position"),
-            done=tuple(found for found in done if found is not None),
-            events=tuple(self._of_item(row, item_id, instant)),
-        )
-
-    def _done(
-        self, row: Mapping[str, Any], kind: str, column: str
-    ) -> tuple[str, float | None] | None:
-        if is_nothing(row.get(column)):
-            return None
-        text = str(row[column]).strip().lower()
-        try:
-            found = float({"true": 1, "false": 0}.get(text, text))
-        except ValueError as error:
-            reason = "does not say whether it was done; expected 0 or 1, true or false, or a number"
-            raise EventError(field=column, reason=reason) from error
-        # A flag has no value of its own, seconds and stars have.
-        return (kind, None if found == 1 else found) if found > 0 else None
-
-    def _version(self, row: dict[str, Any]) -> ItemEvent | UserEvent | LeftOut:
-        kind = self._columns.kind
-        who = self._text(row, "item_id" if kind == "items" else "user_id")
-        attributes = self._attributes(row, self._columns.others)
-        event_id = self._text(row, "event_id")
-        if self._columns.is_dated:
-            instant: int | None = self._instant(row)
-            event_id = event_id or content_id(who, instant, *sorted(attributes.items()))
-        else:
-            instant = self._undated.instant(kind, who, attributes)
-            event_id = event_id or self._undated.event_id(who, instant, attributes)
-        if instant is None:
-            return LeftOut("says of an item or user what the log knows already")
-        made = ItemEvent if kind == "items" else UserEvent
-        return made(event_id, instant, who, attributes)
-
-    def _interaction(self, row: dict[str, Any]) -> Said:
-        columns, instant = self._columns, self._instant(row)
-        user_id, item_id = self._text(row, "user_id"), self._text(row, "item_id")
-        kind, value = self._text(row, "type") or columns.type, self._value(row)
-        visit = self._text(row, "session_id"), self._text(row, "impression_id")
-        yield from self._of_item(row, item_id, instant)
-        content = content_id(user_id, item_id, kind, instant, value, *visit)
-        yield InteractionEvent(
-            event_id=self._text(row, "event_id") or content,
-            occurred_at=instant,
-            user_id=user_id,
-            item_id=item_id,
-            type=kind,
-            impression_id=visit[1],
-            session_id=visit[0],
-            value=value,
-            attributes=self._attributes(row, columns.attributes),
-        )
-
-    def _of_item(self, row: Mapping[str, Any], item_id: str, instant: int) -> Iterator[ItemEvent]:
-        said = self._attributes(row, self._columns.of_item)
-        before, earliest = self._said.get(item_id, ({}, instant))
-        # A file may begin with the newest: what is said earlier is known earlier.
-        if said and item_id and (said != before or instant < earliest):
-            self._said[item_id] = said, min(instant, earliest)
-            yield ItemEvent(
-                content_id(item_id, instant, *sorted(said.items())), instant, item_id, said
-            )
-
-    def _text(self, row: Mapping[str, Any], name: str) -> str:
-        column = self._fields.get(name)
-        cell = row.get(column) if column else None
-        if column is None or is_nothing(cell):
-            return ""
-        if isinstance(cell, float):
-            if not cell.is_integer() or abs(cell) > _LARGEST_WHOLE:
-                raise EventError(field=name, reason="is a number that is no id")
-            return str(int(cell))
-        text = str(cell).strip()
-        return text.removesuffix(".0") if column in self._floats else text
-
-    def _instant(self, row: Mapping[str, Any]) -> int:
-        cell = row.get(self._fields["occurred_at"])
-        if is_nothing(cell):
-            raise EventError(field="occurred_at", reason="is empty")
-        return instant_of(cell, self._time_format)
-
-    def _value(self, row: Mapping[str, Any], name: str = "value") -> float | None:
-        column = self._fields.get(name)
-        if column is None or is_nothing(row.get(column)):
-            return None
-        found = self._kinds[column].value(name, row[column])
-        try:
-            return float(found)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise EventError(field=name, reason="is no number") from error
-
-    def _attributes(self, row: Mapping[str, Any], names: Sequence[str]) -> Attributes:
-        return {
-            name: self._kinds[name].value(name, cell)
-            for name in names
-            if not is_nothing(cell := row.get(name))
-        }
-
-
-def _cut(line: str, n_cells: int) -> tuple[str, list[str]]:
+def _cut(line: str, n_cells: int = 0) -> tuple[str, list[str]]:
     """Cut a first line by the delimiter that gives the wanted number of cells, or else the most.
 
     Returns:
@@ -373,11 +183,6 @@ def _cut(line: str, n_cells: int) -> tuple[str, list[str]]:
         found[delimiter] = [cell.strip() for cell in cells]
     best = max(found, key=lambda one: (len(found[one]) == n_cells, len(found[one])))
     return best, found[best]
-
-
-def _are_floats(cells: Sequence[object] | None) -> bool:
-    texts = [str(cell).strip() for cell in cells or () if not is_nothing(cell)]
-    return bool(texts) and all(_WHOLE.fullmatch(text) for text in texts)
 
 
 def _instant_or_none(cell: object, time_format: str) -> int | None:

@@ -102,8 +102,9 @@ def compare(
 
 
 def _print_experiment(found: Experiment) -> None:
-    from recsys.cli.output import instant_text, interval_text, print_table, results
+    from recsys.cli.output import instant_text, print_table, results
     from recsys.evaluation.experiment import SUSPICIOUS
+    from recsys.evaluation.titles import interval_text
 
     rows = []
     for arm in found.arms:

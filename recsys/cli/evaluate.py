@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from recsys.cli.workspace import JsonOption, WorkspaceOption, open_folder
-from recsys.evaluation.titles import CATALOGUE, SHOWN, TITLES, in_order
+from recsys.evaluation.titles import CATALOGUE, FEW_LISTS, SHOWN, TITLES, in_order, interval_text
 
 if TYPE_CHECKING:
     from recsys.evaluation.report import Evaluation
     from recsys.evaluation.tables import Differences, Table
+    from recsys.events.progress import Progress
+    from recsys.events.snapshot import LogSource
     from recsys.workspace import Workspace
 
 
@@ -30,8 +33,6 @@ _NO_TEXT: Final = (
     "nothing was read as text, for lack of a text model or of items with text: "
     "the ranker with text is the one without, but for chance"
 )
-#: Fewer lists than this are no table: they say nothing of any ranking.
-_FEW_LISTS: Final = 10
 _COLD: Final = {"auc": "AUC", "mrr": "MRR", "ndcg@10": "nDCG@10"}
 
 
@@ -82,49 +83,55 @@ def evaluate_with_progress(
     Returns:
         The evaluation.
     """
-    from recsys.cli.output import progress_lines
     from recsys.evaluation.report import evaluate as run
-    from recsys.evaluation.report import save_evaluation
-    from recsys.events.pieces import StoredLog
 
-    with progress_lines() as progress:
-        source = StoredLog(workspace.log_config, progress=progress)
-        evaluation = run(workspace, source, bundle or None, baselines, progress=progress)
-    save_evaluation(workspace, evaluation)
-    return evaluation
+    return _kept(
+        workspace,
+        lambda source, progress: run(
+            workspace, source, bundle or None, baselines, progress=progress
+        ),
+    )
 
 
 def _cold_items_with_progress(workspace: Workspace, baselines: tuple[str, ...]) -> Evaluation:
-    from recsys.cli.output import progress_lines
     from recsys.evaluation.cold_items import evaluate_cold_items
-    from recsys.evaluation.report import save_evaluation
-    from recsys.events.pieces import StoredLog
 
-    with progress_lines() as progress:
-        source = StoredLog(workspace.log_config, progress=progress)
-        evaluation = evaluate_cold_items(workspace, source, baselines, progress=progress)
-    save_evaluation(workspace, evaluation)
-    return evaluation
+    return _kept(
+        workspace,
+        lambda source, progress: evaluate_cold_items(
+            workspace, source, baselines, progress=progress
+        ),
+    )
 
 
 def _retrained_with_progress(
     workspace: Workspace, trainings: int, baselines: tuple[str, ...]
 ) -> Evaluation:
+    from recsys.evaluation.retrained import evaluate_retrained
+
+    return _kept(
+        workspace,
+        lambda source, progress: evaluate_retrained(
+            workspace, source, trainings, baselines, progress=progress
+        ),
+    )
+
+
+def _kept(workspace: Workspace, measure: Callable[[LogSource, Progress], Evaluation]) -> Evaluation:
     from recsys.cli.output import progress_lines
     from recsys.evaluation.report import save_evaluation
-    from recsys.evaluation.retrained import evaluate_retrained
     from recsys.events.pieces import StoredLog
 
     with progress_lines() as progress:
         source = StoredLog(workspace.log_config, progress=progress)
-        evaluation = evaluate_retrained(workspace, source, trainings, baselines, progress=progress)
+        evaluation = measure(source, progress)
     save_evaluation(workspace, evaluation)
     return evaluation
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the table of rankings, those of what is new, and the intervals of the differences."""
-    from recsys.cli.output import interval_text, results
+    from recsys.cli.output import results
     from recsys.evaluation.tables import Table
 
     whole = Table(
@@ -178,7 +185,7 @@ def _print_segments(evaluation: Evaluation) -> None:
         title = f"Cold start: {TITLES[name]}" if name in TITLES else name
         if evaluation.protocol == "cold-items" and name in {"new_items", "new_items_alone"}:
             title += ", a tenth of all items held out"
-        if table.n_measured >= _FEW_LISTS:
+        if table.n_measured >= FEW_LISTS:
             print_rankings(f"{title} (lists: {table.n_measured})", table, _COLD, cold=True)
         else:
             found = f"{table.n_measured} such lists, too few to tell" if table.n_measured else ""
@@ -191,8 +198,6 @@ def worse_than_simple(evaluation: Evaluation) -> list[str]:
     Returns:
         One line each, where the whole interval of the difference says so.
     """
-    from recsys.cli.output import interval_text
-
     found = []
     for name in ("click_rate", "popularity"):
         if name not in evaluation.differences_to:
@@ -276,8 +281,6 @@ def print_rankings(
 
 
 def _interval(differences: Differences, name: str) -> str:
-    from recsys.cli.output import interval_text
-
     if name not in differences:
         return "-"
     return interval_text(differences[name]["ndcg@10"])

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 #: Events to read at a time for a replay: as text they stand beside a state that has grown.
 _REPLAY_EVENTS: Final = 200_000
 
-#: A population stability index that is called a shift.
-_SHIFTED: Final = 0.25
-
 cli = typer.Typer(
     help="Features: compute them, verify that both executions agree, see whether they shift.",
     no_args_is_help=True,
@@ -122,6 +119,7 @@ def drift(
 
 def _print_drift(drift: Drift) -> None:
     from recsys.cli.output import print_table, results
+    from recsys.ranking.distribution import SHIFTED
 
     rows = [
         [
@@ -135,10 +133,10 @@ def _print_drift(drift: Drift) -> None:
     ]
     title = f"Bundle {drift.version}: the validation slice, and {drift.n_lists:,} lists since"
     print_table(title, ("column", "plugin", "PSI", "missing", "share of the ranker's gain"), rows)
-    n_shifted = sum(shift.psi > _SHIFTED for shift in drift.columns)
-    gain = sum(shift.gain for shift in drift.columns if shift.psi > _SHIFTED)
+    n_shifted = sum(shift.psi > SHIFTED for shift in drift.columns)
+    gain = sum(shift.gain for shift in drift.columns if shift.psi > SHIFTED)
     results.print(
-        f"{n_shifted} of {len(rows)} columns have shifted (PSI above {_SHIFTED}); "
+        f"{n_shifted} of {len(rows)} columns have shifted (PSI above {SHIFTED}); "
         f"they have {gain:.0%} of the ranker's gain"
     )
 

@@ -46,16 +46,6 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - anything that msgspec enco
     sys.stdout.write(text.decode() + "\n")
 
 
-def interval_text(interval: Sequence[float]) -> str:
-    """Write a mean difference and its bounds.
-
-    Returns:
-        Such as `+0.0070 [+0.0028, +0.0113]`.
-    """
-    mean, low, high = interval
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-
 def instant_text(instant_us: int) -> str:
     """Write an instant, in UTC to the second.
 

@@ -163,7 +163,8 @@ def worth(
 
 
 def _print_worth(worth: Worth) -> None:
-    from recsys.cli.output import interval_text, print_table, results
+    from recsys.cli.output import print_table, results
+    from recsys.evaluation.titles import interval_text
 
     shown = {"auc": "AUC", "mrr": "MRR", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10"}
     rows = []

@@ -24,11 +24,11 @@ from recsys.evaluation.drift import Drift
 from recsys.evaluation.report import Evaluation
 from recsys.evaluation.segments import TITLES as SEGMENTS
 from recsys.evaluation.tables import Differences, Table
-from recsys.evaluation.titles import CATALOGUE, SHOWN, TITLES, in_order
+from recsys.evaluation.titles import CATALOGUE, FEW_LISTS, SHOWN, TITLES, in_order, interval_text
 from recsys.plugins.registry import load_capabilities
-from recsys.ranking.distribution import Distribution
+from recsys.ranking.distribution import SHIFTED, Distribution
 from recsys.ranking.metrics import Interval
-from recsys.ranking.ranker import FeatureImportance
+from recsys.ranking.ranker import FeatureImportance, shares_of
 from recsys.training.summary import CURVES
 from recsys.workspace import Workspace
 
@@ -36,8 +36,6 @@ PAGE: Final = "report.html"
 _METRIC: Final = "ndcg@10"
 #: Rankings that are so far from the others that bars on one scale would show nothing.
 _FAR_OFF: Final = frozenset({"random", "shown_order"})
-#: Segments of fewer lists say nothing.
-_FEW_LISTS: Final = 10
 _PROTOCOLS: Final = {
     "standard": "The newest requests, which it has not seen",
     "cold-items": "Trained anew with a tenth of all items held out of training and counters",
@@ -168,26 +166,28 @@ def write_page(
         measurements=_measurements(workspace, bundle.manifest.version),
         columns=_columns(workspace, bundle, drift),
         drift=drift,
+        shifted=SHIFTED,
         curves=_curves(workspace),
         bundles=_bundles(store.list()),
         version=bundle.manifest.version,
-        written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        written_at=f"{_minute(datetime.now(UTC))} UTC",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, text.encode())
     return path
 
 
+def _minute(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}"
+
+
 def _facts(bundle: OpenBundle) -> dict[str, str]:
     manifest = bundle.manifest
     log, types = manifest.log, read_profile(bundle).event_types
-    span = " to ".join(
-        f"{datetime.fromtimestamp(instant / 1e6, UTC):%Y-%m-%d %H:%M}"
-        for instant in (log.first_at, log.last_at)
-        if instant is not None
-    )
+    ends = (log.first_at, log.last_at)
+    span = " to ".join(_minute(datetime.fromtimestamp(i / 1e6, UTC)) for i in ends if i is not None)
     return {
-        "made": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC by recsys {manifest.recsys_version}",
+        "made": f"{_minute(manifest.created_at)} UTC by recsys {manifest.recsys_version}",
         "learned from": f"{log.n_interactions:,} interactions and {log.n_impressions:,} lists of "
         f"{log.n_users:,} users with {log.n_items:,} items, {span} UTC",
         "interactions": ", ".join(f"{name} {n:,}" for name, n in types.items()),
@@ -233,7 +233,7 @@ def _measurement(found: Evaluation) -> Measurement:
     notes += [] if found.n_with_text else ["nothing was read as text"]
     tables = [_table("all requests", whole, metrics)]
     for name, table in found.segments.items():
-        if table.n_measured >= _FEW_LISTS:
+        if table.n_measured >= FEW_LISTS:
             title = f"{SEGMENTS.get(name, name)} ({table.n_measured:,} lists)"
             tables.append(_table(title, table, metrics))
     leaks = [f"{leak.feature} (plugin {leak.plugin}): {leak.reason}" for leak in found.leaks]
@@ -268,17 +268,17 @@ def _spans(differences: Differences) -> dict[str, Span]:
         return 100 * (value - low) / ((high - low) or 1.0)
 
     def span(name: str, interval: Interval) -> Span:
-        text = f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
         left, right = place(interval.low), place(interval.high)
         middle, zero = place(interval.mean), place(0.0)
-        return Span(text, left, right - left, middle, zero, is_on_scale=name not in _FAR_OFF)
+        is_on_scale = name not in _FAR_OFF
+        text = interval_text(interval)
+        return Span(text, left, right - left, middle, zero, is_on_scale=is_on_scale)
 
     return {name: span(name, interval) for name, interval in found.items()}
 
 
 def _columns(workspace: Workspace, bundle: OpenBundle, drift: Drift | None) -> list[ColumnRow]:
     importance = read_json(bundle.path / IMPORTANCE, list[FeatureImportance])
-    total = sum(found.gain for found in importance) or 1.0
     profile = read_profile(bundle)
     owners = load_capabilities(workspace.folder, workspace.config, profile).plan.owners
     try:
@@ -286,24 +286,25 @@ def _columns(workspace: Workspace, bundle: OpenBundle, drift: Drift | None) -> l
     except BundleError:
         spreads = {}  # older bundles have none
     shifts = {column.feature: f"{column.psi:.2f}" for column in drift.columns} if drift else {}
+    nothing_kept = Distribution((), (1.0,), 0.0)
     return [
         _column(
-            found.feature,
-            owners.get(found.feature, ""),
-            100 * found.gain / total,
-            spreads.get(found.feature, Distribution((), (1.0,), 0.0)),
-            shifts.get(found.feature, ""),
+            name,
+            plugin=owners.get(name, ""),
+            share=share,
+            spread=spreads.get(name, nothing_kept),
+            shift=shifts.get(name, ""),
         )
-        for found in importance
+        for name, share in shares_of(importance).items()
     ]
 
 
-def _column(name: str, plugin: str, gain: float, spread: Distribution, shift: str) -> ColumnRow:  # noqa: PLR0917
+def _column(name: str, *, plugin: str, share: float, spread: Distribution, shift: str) -> ColumnRow:
     tallest = max(spread.shares, default=0.0) or 1.0
     return ColumnRow(
         name=name,
         plugin=plugin,
-        gain=gain,
+        gain=100 * share,
         missing=100 * spread.missing,
         heights=[100 * share / tallest for share in spread.shares],
         low=f"{spread.edges[0]:.4g}" if spread.edges else "",
@@ -326,7 +327,7 @@ def _bundles(listed: Sequence[BundleInfo]) -> list[dict[str, Any]]:
     return [
         {
             "version": one.version,
-            "made": f"{one.created_at:%Y-%m-%d %H:%M}",
+            "made": _minute(one.created_at),
             "active": one.active,
             "metrics": one.problem or ", ".join(f"{value:.4f}" for value in one.metrics.values()),
         }

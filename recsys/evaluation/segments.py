@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.evaluation.titles import FEW_LISTS
 from recsys.features.offline import OfflineReader
 from recsys.features.vocabulary import count
 from recsys.schema import IMPRESSION
@@ -27,8 +28,6 @@ TITLES: Final = {
 
 #: Values of an attribute that have a table: the most frequent ones.
 MOST_VALUES: Final = 8
-#: Lists that a value must have for that.
-_FEWEST_LISTS: Final = 10
 
 
 def values_by_request(
@@ -82,7 +81,7 @@ class AttributeSegments:
         for attribute, values in self._values.items():
             n_lists = Counter(value for value in values if value is not None)
             for value, n in n_lists.most_common(MOST_VALUES):
-                if n >= _FEWEST_LISTS:
+                if n >= FEW_LISTS:
                     has_it = np.array([one == value for one in values])
                     found[f"{attribute} = {value}"] = has_it
         return found

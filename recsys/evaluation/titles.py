@@ -1,8 +1,8 @@
-"""What rankings and metrics are called in print."""
+"""What rankings, metrics and intervals look like in print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 TITLES: Final = {
@@ -25,6 +25,8 @@ CATALOGUE: Final = {
     "recall@10": "recall@10",
     "hit@10": "HR@10",
 }
+#: Fewer lists than this are no table: they say nothing of any ranking.
+FEW_LISTS: Final = 10
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -35,3 +37,13 @@ def in_order(names: Iterable[str]) -> list[str]:
     """
     order = list(TITLES)
     return sorted(names, key=lambda n: order.index(n) if n in TITLES else 4)
+
+
+def interval_text(interval: Sequence[float]) -> str:
+    """Write a mean difference and its bounds.
+
+    Returns:
+        Such as `+0.0070 [+0.0028, +0.0113]`.
+    """
+    mean, low, high = interval
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -15,7 +15,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from recsys.errors import EventError
-from recsys.schema import MICROSECONDS, AttributeValue
+from recsys.events.codec import microseconds_of
+from recsys.schema import AttributeValue
 
 #: What programs write where there is nothing.
 NOTHING: Final = frozenset({"", "NULL", "null", "\\N", "NaN", "nan", "NaT", "NA", "None"})
@@ -108,9 +109,7 @@ def _of_text(text: str) -> int:
 
 
 def _microseconds(instant: datetime) -> int:
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
+    return microseconds_of(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)

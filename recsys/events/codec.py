@@ -230,6 +230,18 @@ def instant_of(text: str) -> int:
         ) from error
     if moment.tzinfo is None:
         raise EventError(field="occurred_at", reason="has no time zone; expected an offset or Z")
+    return microseconds_of(moment)
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Write an instant as the log does.
+
+    Args:
+        moment: With a time zone.
+
+    Returns:
+        Microseconds since the Unix epoch.
+    """
     return (moment - _EPOCH) // _MICROSECOND
 
 

@@ -8,7 +8,7 @@ project's own formats, which say what is wrong with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -63,7 +63,7 @@ class Formats:
 OWN: Final = Formats()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FilePlan:
     """Who reads which file.
 
@@ -95,8 +95,9 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
             importers recognise the same file.
     """
     importers = [_named(formats, sources)] if formats.name else formats.importers
-    plan = FilePlan({}, [])
     tables: dict[Path, Table] = {}
+    plan = FilePlan({}, [], undated=Undated(lambda: _first_instant(tables.values())))
+    ended: set[int] = set()
     for source in sources:
         chosen = {path: _recognised(path, importers) for path in find_files([source])}
         if formats.name and not any(chosen.values()):
@@ -109,31 +110,26 @@ def plan_files(sources: list[Path], formats: Formats) -> FilePlan:
                 plan.passed_over.append(path)
             elif not _is_own(path) and (table := table_of(path, formats.table)):
                 tables[path] = table
-                plan.readers[path] = LineReader(path)  # keeps the place in the order
+                plan.readers[path] = TableRecords(table, plan.undated, ended)
             else:
                 plan.readers[path] = _own_reader(path)
     check_options(sources[0], formats.table, [table.columns for table in tables.values()])
-    _read_tables(plan, tables)
+    check_undated([table for table in tables.values() if not table.columns.is_dated])
+    _tell_of(tables, plan)
     return plan
 
 
-def _read_tables(plan: FilePlan, tables: Mapping[Path, Table]) -> None:
-    dated = [
-        table for table in tables.values() if table.columns.kind in {"interactions", "exposures"}
-    ]
-
-    def start() -> int | None:
-        found = [instant for table in dated if (instant := table.first_instant()) is not None]
-        return min(found, default=None)
-
-    plan.undated = Undated(start)
-    check_undated([table for table in tables.values() if not table.columns.is_dated])
-    ended: set[int] = set()
+def _tell_of(tables: Mapping[Path, Table], plan: FilePlan) -> None:
     for path, table in tables.items():
-        plan.readers[path] = TableRecords(table, plan.undated, ended)
         plan.taken[path] = table.columns.taken
         if not table.columns.is_dated:
             plan.undated.expect(table.columns.kind)
+
+
+def _first_instant(tables: Iterable[Table]) -> int | None:
+    is_done = {"interactions", "exposures"}
+    found = [table.first_instant() for table in tables if table.columns.kind in is_done]
+    return min((instant for instant in found if instant is not None), default=None)
 
 
 def _named(formats: Formats, sources: list[Path]) -> EventImporter:

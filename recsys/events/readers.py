@@ -240,18 +240,45 @@ class RowRecords:
         Yields:
             A record per event.
         """
-        import pyarrow.parquet as pq
+        number = 0
+        for rows, n_bytes, n_rows in _batches(self._path, self._columns):
+            for row in rows:
+                number += 1
+                self._share = number / n_rows
+                for said in _said(self._decode, row):
+                    yield Record(number, said, row, n_bytes)
 
-        with pq.ParquetFile(self._path) as file:
-            present = [name for name in self._columns if name in file.schema_arrow.names]
-            n_rows, number = file.metadata.num_rows, 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
-                n_bytes = batch.nbytes // max(batch.num_rows, 1)
-                for row in _rows_of(batch):
-                    number += 1
-                    self._share = number / n_rows
-                    for said in _said(self._decode, row):
-                        yield Record(number, said, row, n_bytes)
+
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Read the rows of a Parquet file, a thousand at a time.
+
+    Args:
+        path: The file.
+        columns: Those to read; ones that the file lacks are left out of the rows.
+
+    Yields:
+        Values by column.
+
+    Raises:
+        EventError: A value cannot be read.
+    """
+    for rows, _, _ in _batches(path, columns):
+        yield from rows
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[dict[str, Any]], int, int]]:
+    """Read a Parquet file batch by batch.
+
+    Yields:
+        Rows, about how large one is, and how many the file has in all.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        present = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
+            n_bytes = batch.nbytes // max(batch.num_rows, 1)
+            yield _rows_of(batch), n_bytes, file.metadata.num_rows
 
 
 def _rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

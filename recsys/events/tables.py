@@ -13,15 +13,15 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import zstandard
 
 from recsys.errors import EventError, LogError
 from recsys.events.cells import instant_of, is_nothing
 from recsys.events.columns import TableColumns, TableOptions, columns_of
-from recsys.events.readers import RowRecords, csv_rows, first_line
-from recsys.events.sources import LeftOut, TextFile, packing_of
+from recsys.events.readers import csv_rows, first_line, parquet_rows
+from recsys.events.sources import TextFile, packing_of
 
 #: One column is no table: a line of anything is one.
 _FEWEST_COLUMNS: Final = 2
@@ -64,9 +64,8 @@ class Table:
         """
         if self.delimiter:
             yield from csv_rows(TextFile(self.path), self.delimiter, self.header)
-            return
-        for record in RowRecords(self.path, self.names, lambda _: iter([LeftOut("")])).records():
-            yield cast(dict[str, Any], record.raw)
+        else:
+            yield from parquet_rows(self.path, self.names)
 
     def first_instant(self) -> int | None:
         """Find when the first of its rows happened.

@@ -56,9 +56,10 @@ class Undated:
 
     def compare_with(self, log: Known) -> None:
         """Take what the log has, before anything is imported."""
+        if self._kinds:
+            self._first_known = log.first_interaction()
         for kind in self._kinds:
             self._known[kind] = log.newest_content(kind, PREFIX)
-            self._first_known = log.first_interaction()
 
     def instant(self, kind: TableKind, who: str, attributes: Attributes) -> int | None:
         """Say from when on a version is known.

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+#: An index that is called a shift, by custom.
+SHIFTED: Final = 0.25
 _BINS: Final = 10
 #: An empty bin counts as this share: the index stays finite.
 _LEAST: Final = 1e-4

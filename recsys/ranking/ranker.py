@@ -9,6 +9,7 @@ without it, and without the hundred megabytes that it brings along.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,19 @@ class FeatureImportance:
     feature: str
     gain: float
     splits: int
+
+
+def shares_of(importance: Sequence[FeatureImportance]) -> dict[str, float]:
+    """Say how much of what all splits won each feature won.
+
+    Args:
+        importance: Of all features of a ranker.
+
+    Returns:
+        Shares that add up to 1, by feature in the same order; all 0 where nothing was split.
+    """
+    total = sum(found.gain for found in importance) or 1.0
+    return {found.feature: found.gain / total for found in importance}
 
 
 class Ranker:
@@ -184,9 +198,7 @@ class Ranker:
         Returns:
             Shares that add up to 1 by feature; all 0 where nothing was split.
         """
-        gains = {found.feature: found.gain for found in self.importance()}
-        total = sum(gains.values()) or 1.0
-        return {name: gain / total for name, gain in gains.items()}
+        return shares_of(self.importance())
 
     def _raw_scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         found = self._booster().predict(matrix, num_threads=1, raw_score=True)

@@ -90,7 +90,7 @@ def test_what_was_measured_is_on_it(workspace: Workspace, tmp_path: Path) -> Non
 def test_names_of_others_are_texts(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recsys.evaluation.page._FEW_LISTS", 0)
+    monkeypatch.setattr("recsys.evaluation.page.FEW_LISTS", 0)
     [kept] = (workspace.reports / "evaluations").glob("*.json")
     text = kept.read_text(encoding="utf-8")
     kept.write_text(text.replace('"new_users"', '"user.country = <b>"'), encoding="utf-8")

@@ -151,22 +151,24 @@ class Bench:
         """Throughput of one worker on one core and of two on two over 32 connections, A B A B.
 
         Answers are whole in both: one worker with so many callers would else leave text out, and
-        cost less. Where the load is made on the cores that serve, look at CPU: equal costs are what
-        lets another core double the rate.
+        cost less. Workers keep to a core each, and once more to none (`spread`), for comparison.
         """
-        found: dict[int, list[Outcome]] = {1: [], 2: []}
+        two = {self.cores[0], self.cores[1]}
+        kinds = {
+            "one": ((), {self.cores[0]}, True),
+            "two": (("--workers", "2"), two, True),
+            "spread": (("--workers", "2"), two, False),
+        }
+        found: dict[str, dict[int, list[Outcome]]] = {kind: {100: [], 500: []} for kind in kinds}
         for _ in range(self.arguments.rounds):
-            for n_workers, outcomes in found.items():
-                options = ("--workers", str(n_workers)) if n_workers > 1 else ()
-                cores = None if n_workers > 1 else {self.cores[0]}
-                with self.served(*options, cores=cores, max_in_flight=32, brownout=2) as server:
-                    outcomes.append(self.capacity(server, 100, n_callers=32))
-        pairs = list(zip(found[1], found[2], strict=True))
+            for kind, (options, cores, pin) in kinds.items():
+                more = {"max_in_flight": 32, "brownout": 2, "pin": pin}
+                with self.served(*options, cores=cores, **more) as server:
+                    for n, outcomes in found[kind].items():
+                        outcomes.append(self.capacity(server, n, n_callers=32))
         return {
-            "one_per_s": [round(outcome.goodput) for outcome in found[1]],
-            "two_per_s": [round(outcome.goodput) for outcome in found[2]],
-            "ratio": round(statistics.median(two.goodput / one.goodput for one, two in pairs), 2),
-            "cpu_ratio": round(statistics.median(two.cpu_ms / one.cpu_ms for one, two in pairs), 2),
+            n: {kind: _beside(found["one"][n], found[kind][n]) for kind in kinds}
+            for n in (100, 500)
         }
 
     def overload(self) -> dict:
@@ -250,6 +252,16 @@ class Bench:
             "under_way_at_kills": account.n_at_risk,
             "malformed": len(account.malformed),
         }
+
+
+def _beside(one: list[Outcome], other: list[Outcome]) -> dict:
+    """Say how much more is answered than by one worker, and at what cost each."""
+    pairs = list(zip(one, other, strict=True))
+    return {
+        "per_s": [round(outcome.goodput) for outcome in other],
+        "ratio": round(statistics.median(b.goodput / a.goodput for a, b in pairs), 2),
+        "cpu_ratio": round(statistics.median(b.cpu_ms / a.cpu_ms for a, b in pairs), 2),
+    }
 
 
 def ratios(here: list[dict], there: list[dict]) -> dict:

@@ -38,6 +38,7 @@ def test_all_problems_of_a_table_are_one_line_with_the_nearest_key() -> None:
         ("RECSYS_SERVING__PROT", "0", "did you mean serving.port? (from RECSYS_SERVING__PROT)"),
         ("RECSYS_SERVING__PORT", "x", "serving.port: found 'x'"),
         ("RECSYS_SERVING__PORT", "x", "(from RECSYS_SERVING__PORT)"),
+        ("RECSYS_SERVING__PIN", "x", "serving.pin: found 'x'; expected true, false or 'auto'"),
     ],
 )
 def test_a_bad_variable_is_named(monkeypatch, tmp_path, name, value, expected) -> None:
@@ -71,3 +72,11 @@ def test_variables_win_over_the_file(monkeypatch, tmp_path) -> None:
     config = load_config(tmp_path)
     assert config.serving.port == 2
     assert list(config.plugins.disabled) == ["together"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("true", True), ("false", False), ("'auto'", "auto")]
+)
+def test_a_switch_may_be_left_to_recsys(tmp_path, written, expected) -> None:
+    (tmp_path / "recsys.toml").write_text(f"[serving]\npin = {written}\n", encoding="utf-8")
+    assert load_config(tmp_path).serving.pin == expected

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from recsys.config.section import Section
+
+
+def _auto_or_switch(value: object) -> bool | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        # A union would tell of each of its types, under keys that nobody wrote.
+        raise PydanticCustomError("auto", "expected true, false or 'auto'") from None
+
+
+#: A switch that may be left to recsys.
+AutoOrSwitch: TypeAlias = Annotated[bool | Literal["auto"], PlainValidator(_auto_or_switch)]
 
 
 class VariantConfig(Section):
@@ -45,9 +59,9 @@ class ServingConfig(Section):
     """The gRPC server."""
 
     workers: int = Field(default=1, ge=1, description="processes that share the port")
-    pin: bool = Field(
-        default=False,
-        description="each process keeps to one core; for machines where nothing else is busy",
+    pin: AutoOrSwitch = Field(
+        default="auto",
+        description="each process keeps to one core; auto: where there are as many as cores",
     )
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)

@@ -3,7 +3,8 @@
 Threads of one process take turns at Python's lock hundreds of times in an answer's time. On one
 core a turn costs nothing, because nobody else runs meanwhile; on two the threads wake each other
 across cores, and an answer costs more (measured: docs/decisions/0110-one-worker-one-core.md). Other
-processes on the machine do not know which core is taken, so this is for machines that serve.
+processes on the machine do not know which core is taken, so fewer processes than cores keep to none
+unless told so.
 """
 
 from __future__ import annotations
@@ -11,6 +12,23 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
+
+
+def keeps_to_cores(pin: bool | Literal["auto"], n_processes: int) -> bool:
+    """Say whether each of some processes is to keep to a core.
+
+    Args:
+        pin: As configured; `auto`: where there are as many processes as cores, or more, because
+            then every core has one, and none is left idle beside a busy one.
+        n_processes: That serve.
+
+    Returns:
+        False where the system has no such call.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    return n_processes >= len(os.sched_getaffinity(0)) if pin == "auto" else pin
 
 
 def free_core(taken: Iterable[int | None]) -> int:

@@ -30,7 +30,7 @@ from recsys.serving.admission import Crowd
 from recsys.serving.clock import Clock, make_clock
 from recsys.serving.commit import GroupCommit
 from recsys.serving.contracts import BundleCatalogue, EventFollower, EventWriter, RankingEngine
-from recsys.serving.cores import free_core, keep_to
+from recsys.serving.cores import free_core, keep_to, keeps_to_cores
 from recsys.serving.event_service import EventService
 from recsys.serving.listening import Listeners
 from recsys.serving.logs import log_to_stderr
@@ -279,7 +279,7 @@ def serve(workspace: Workspace, *, port: int | None = None, trace: bool = False)
     # What is made while it starts stays; walks over it were a tenth of that time, a third with much
     # to catch up with. `run_until_signal` collects again.
     gc.disable()
-    if workspace.config.serving.pin:
+    if keeps_to_cores(workspace.config.serving.pin, n_processes=1):
         keep_to(free_core(()))
     run_until_signal(start_server(workspace, port=port, trace=trace))
 

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from recsys.errors import ServerError
-from recsys.serving.cores import free_core
+from recsys.serving.cores import free_core, keeps_to_cores
 from recsys.serving.shared_metrics import forget_process, published_metrics
 from recsys.workspace import Workspace
 
@@ -82,7 +82,7 @@ def serve_with_workers(
     config = workspace.config.serving
     stopping, renewing = threading.Event(), threading.Event()
     with _reserved(config.host, port) as port_taken, contextlib.ExitStack() as stack:
-        workers = _Workers(workspace, port_taken, trace=trace)
+        workers = _Workers(workspace, port_taken, n_workers, trace=trace)
         if config.metrics.enabled:
             metrics = config.metrics if port else config.metrics.model_copy(update={"port": 0})
             stack.enter_context(published_metrics(metrics, workers.any_ready))
@@ -90,7 +90,7 @@ def serve_with_workers(
         for number, event in signals.items():
             signal.signal(number, lambda *_, event=event: event.set())
         try:
-            address = workers.start(n_workers, stopping)
+            address = workers.start(stopping)
             if address:
                 sys.stdout.write(f"listening on {address}\n")
                 sys.stdout.flush()
@@ -106,17 +106,19 @@ def serve_with_workers(
 class _Workers:
     """The processes."""
 
-    def __init__(self, workspace: Workspace, port: int, *, trace: bool) -> None:
+    def __init__(self, workspace: Workspace, port: int, n_workers: int, *, trace: bool) -> None:
         self._workspace = workspace
         self._port = port
+        self._n_workers = n_workers
         self._trace = trace
         self._config = workspace.config.serving
+        self._have_cores = keeps_to_cores(self._config.pin, n_workers)
         self._anchor: tuple[int, int] | None = None
         self._running: list[_Worker] = []
         self._pause_s = _FIRST_PAUSE_S
         self._not_before = 0.0
 
-    def start(self, n_workers: int, stopping: threading.Event) -> str:
+    def start(self, stopping: threading.Event) -> str:
         """Start all; the first one alone, because it sets the clock of the others.
 
         Returns:
@@ -126,7 +128,7 @@ class _Workers:
             ServerError: One ended before it took calls.
         """
         address = ""
-        for wanted in (1, n_workers):
+        for wanted in (1, self._n_workers):
             new = self._spawn_all(wanted - len(self._running))
             for worker in new:
                 ready = worker.wait_ready(stopping)
@@ -159,7 +161,7 @@ class _Workers:
     def renew(self, stopping: threading.Event) -> None:
         """Replace every worker by a new process, one after another, without refusing a call."""
         for worker in list(self._running):
-            successor = self._spawn()
+            successor = self._spawn([w for w in self._running if w is not worker])
             if successor.wait_ready(stopping) is None:
                 successor.close()
                 _tell("worker_not_renewed")
@@ -188,12 +190,12 @@ class _Workers:
     def _spawn_all(self, n_workers: int) -> list[_Worker]:
         new = []
         for _ in range(n_workers):
-            new.append(self._spawn())
+            new.append(self._spawn(self._running))
             self._running.append(new[-1])
         return new
 
-    def _spawn(self) -> _Worker:
-        core = free_core(worker.core for worker in self._running) if self._config.pin else None
+    def _spawn(self, beside: Sequence[_Worker]) -> _Worker:
+        core = free_core(worker.core for worker in beside) if self._have_cores else None
         folder = str(self._workspace.folder)
         return _Worker(Assignment(folder, self._port, self._anchor, self._trace, core))
 

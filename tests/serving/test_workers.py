@@ -23,7 +23,7 @@ from recsys.events.merge import merge_spool
 from recsys.events.snapshot import read_snapshot
 from recsys.schema import InteractionEvent
 from recsys.serving.client import Client
-from recsys.serving.cores import free_core
+from recsys.serving.cores import free_core, keeps_to_cores
 from recsys.workspace import open_workspace
 
 COMMAND = [sys.executable, "-c", "from recsys.cli.main import app; app()"]
@@ -166,11 +166,24 @@ def test_a_user_is_forgotten_by_all_workers_within_a_second(served, world, works
         assert time.monotonic() - began < 1.0
 
 
-def test_each_worker_keeps_to_a_core_of_its_own(served):
-    process, _ = served
+def assert_each_has_a_core(process):
     found = [os.sched_getaffinity(pid) for pid in children(process)]
     assert [len(cores) for cores in found] == [1, 1]
     assert len(set.union(*found)) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_each_worker_keeps_to_a_core_of_its_own(served):
+    process, _ = served
+    assert_each_has_a_core(process)
+
+
+def test_processes_keep_to_cores_where_every_core_has_one(monkeypatch):
+    n_cores = len(os.sched_getaffinity(0))
+    wanted = [keeps_to_cores("auto", n) for n in (n_cores - 1, n_cores, n_cores + 1)]
+    assert wanted == [False, True, True]
+    assert [keeps_to_cores(pin, n_cores) for pin in (True, False)] == [True, False]
+    monkeypatch.delattr(os, "sched_setaffinity")
+    assert not keeps_to_cores(True, n_cores)
 
 
 def test_a_core_is_chosen_to_which_the_fewest_keep():
@@ -239,6 +252,7 @@ def test_a_hangup_renews_all_workers_without_refusing_a_call(served):
             renewed.set()
     assert [call.result() for call in calls] == [None] * 4
     assert len(children(process)) == 2
+    assert_each_has_a_core(process)
 
 
 def test_all_stop_in_peace_and_the_port_is_free_again(served):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from recsys.config import Config
 from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel, FittedFeatureModel, Histories, ItemSource
 from recsys.features.profile import Kind, LogProfile
-from recsys.features.vocabulary import Aggregate, Feature
+from recsys.features.vocabulary import Aggregate, Feature, calls_python
 
 PROJECT = "recsys"
 
@@ -73,7 +74,7 @@ class CandidateSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Filter:
     """Removes candidates from recommendations.
 
@@ -94,6 +95,11 @@ class Filter:
     aggregates: tuple[Aggregate, ...] = ()
     context: Mapping[str, Kind] = field(default_factory=dict)
     items: Mapping[str, Kind] = field(default_factory=dict)
+
+    @cached_property
+    def calls_python(self) -> bool:
+        """Whether asking it runs Python code, which may not come back."""
+        return calls_python(self.keep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,3 +297,12 @@ def _problem(aggregate: Aggregate) -> str:
         and aggregate.by not in _OF_LAST_ITEMS,
     }
     return next((text for text, broken in rules.items() if broken), "")
+
+
+def calls_python(expr: pl.Expr) -> bool:
+    """Say whether evaluating an expression runs Python code, which may not come back.
+
+    Returns:
+        True with `map_elements`, `map_batches` and the like.
+    """
+    return "python_udf" in str(expr)

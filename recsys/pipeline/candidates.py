@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, zip_longest
@@ -18,9 +18,9 @@ from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates, one_slate
-from recsys.hookspecs import CandidateSource, SourceView
+from recsys.hookspecs import CandidateSource, Filter, SourceView
 from recsys.pipeline.given import CandidateAttribute, columns_of
-from recsys.pipeline.guarding import Guard
+from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard
 from recsys.pipeline.requests import RecommendQuery
 
 #: Candidates that are ranked for one recommendation; with a long `top_k` so many for each place.
@@ -57,7 +57,7 @@ def find_candidates(
         state: What is known now.
         request: The user and the instant; its own candidates are ignored.
         query: What is excluded and how many are wanted.
-        guard: Bounds the time of sources that do not come with recsys.
+        guard: Bounds the time of sources that do not come with recsys, and of Python in filters.
 
     Returns:
         The candidates; a source or filter that fails is left out and named.
@@ -159,7 +159,7 @@ class _Search:
             taking_turns = chain.from_iterable(zip_longest(*lists))
             rows = [row for row in dict.fromkeys(taking_turns) if row not in self._excluded]
             found.rows = np.array(rows, dtype=np.int32)
-            _apply_filters(self.scorer, self._state, self.request, found)
+            self._apply_filters(found)
             exhausted = all(len(proposed) < wanted for proposed in lists)
             if exhausted or len(found.rows) >= max(query.top_k, self.pool // 2):
                 found.rows = found.rows[: self.pool]
@@ -168,34 +168,51 @@ class _Search:
             # or there is little to choose from.
             wanted *= 4
 
+    def _apply_filters(self, found: Found) -> None:
+        capabilities, carries = self.scorer.capabilities, self._state.items.carries
+        filters = [f for f in capabilities.filters if not f.items or any(map(carries, f.items))]
+        if not filters or not len(found.rows):
+            return
+        slates = self._candidates_of(found)
 
-def _apply_filters(scorer: Scorer, state: OnlineState, request: Slates, found: Found) -> None:
-    carries = state.items.carries
-    filters = [f for f in scorer.capabilities.filters if not f.items or any(map(carries, f.items))]
-    if not filters or not len(found.rows):
-        return
-    context = request.context[0] if request.context else None
-    slates = one_slate(
-        int(request.users[0]),
-        int(request.as_of[0]),
-        found.rows,
-        context,
-        session_id=request.sessions[0] if request.sessions else "",
-        candidates=columns_of(
-            found.given, (), [state.items.ids[row] for row in found.rows.tolist()]
-        ),
-    )
-    plan = scorer.capabilities.filter_plan
-    try:
-        kept = plan.keep_mask([f.keep for f in filters], slates, state)
-    except EXPRESSION_FAILURES:
+        def asked(some: Sequence[Filter]) -> NDArray[np.bool_]:
+            exprs = [keeper.keep for keeper in some]
+            return capabilities.filter_plan.keep_mask(exprs, slates, self._state)
+
         kept = np.ones(len(found.rows), dtype=np.bool_)
-        for keeper in filters:
+        by_themselves = [keeper for keeper in filters if not keeper.calls_python]
+        try:
+            kept &= asked(by_themselves) if by_themselves else kept
+            by_themselves = []
+        except EXPRESSION_FAILURES:
+            pass  # of one of them; the others have their say
+        for keeper in (*by_themselves, *(f for f in filters if f.calls_python)):
             try:
-                kept &= plan.keep_mask([keeper.keep], slates, state)
+                kept &= self._ask_alone(keeper, partial(asked, [keeper]))
+            except PluginError as error:
+                found.failures[keeper.name] = error
             except EXPRESSION_FAILURES as error:
                 found.failures[keeper.name] = PluginError(keeper.name, "keep", told(error))
-    found.rows = found.rows[kept]
+        found.rows = found.rows[kept]
+
+    def _ask_alone(
+        self, keeper: Filter, asked: Callable[[], NDArray[np.bool_]]
+    ) -> NDArray[np.bool_]:
+        if not keeper.calls_python:
+            return asked()
+        return self._guard.call(keeper.name, PLUGIN_BUDGET_S, asked)
+
+    def _candidates_of(self, found: Found) -> Slates:
+        request = self.request
+        ids = [self._state.items.ids[row] for row in found.rows.tolist()]
+        return one_slate(
+            int(request.users[0]),
+            int(request.as_of[0]),
+            found.rows,
+            request.context[0] if request.context else None,
+            session_id=request.sessions[0] if request.sessions else "",
+            candidates=columns_of(found.given, (), ids),
+        )
 
 
 def source_view(

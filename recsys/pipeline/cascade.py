@@ -29,6 +29,7 @@ from recsys.errors import PluginError
 from recsys.features.models import FittedFeatureModel
 from recsys.features.plan import FeaturePlan
 from recsys.features.slates import Slates
+from recsys.features.vocabulary import calls_python
 from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard, is_ours
 from recsys.pipeline.live import LiveState
 from recsys.pipeline.observing import RequestObserver
@@ -259,7 +260,7 @@ def _parts(plan: FeaturePlan, models: Mapping[str, FittedFeatureModel]) -> _Part
     calls = {
         feature.name: plan.owners[feature.name]
         for feature in plan.features
-        if "python_udf" in str(feature.expr) and not _is_ours(plan.owners[feature.name])
+        if calls_python(feature.expr) and not _is_ours(plan.owners[feature.name])
     }
     positions: dict[str, list[int]] = {"": []}
     for column, name in enumerate(plan.names):

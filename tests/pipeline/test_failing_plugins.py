@@ -189,6 +189,42 @@ def test_a_source_and_a_rule_that_do_not_come_back_cost_a_request_their_budget(e
     assert source.late_error is not None
 
 
+def test_a_filter_in_python_that_does_not_come_back_costs_a_request_its_budget(engine) -> None:
+    query, may_go_on = RecommendQuery("user0", engine.now("log")), Event()
+    before = engine.recommend(query)
+
+    def asks_a_service(values: pl.Series) -> pl.Series:
+        may_go_on.wait(30)
+        return pl.Series([False] * len(values))
+
+    keep = pl.col("as_of").map_batches(asks_a_service, return_dtype=pl.Boolean)
+    capabilities = engine._scorer.capabilities
+    slow = (Filter(name="slow", keep=keep), *capabilities.filters)
+    use(engine, replace(engine._scorer, capabilities=replace(capabilities, filters=slow)))
+    begun = time.monotonic()
+    for _ in range(20):
+        answer = engine.recommend(query)
+        assert answer.item_ids == before.item_ids
+        assert [w.split(": ")[1] for w in answer.warnings] == ["slow failed"]
+    assert time.monotonic() - begun < 5
+    may_go_on.set()
+
+
+def test_a_filter_in_python_that_answers_in_time_has_its_say(engine) -> None:
+    query = RecommendQuery("user0", engine.now("log"))
+    before = engine.recommend(query)
+    nothing = pl.col("as_of").map_batches(
+        lambda values: pl.Series([False] * len(values)), return_dtype=pl.Boolean
+    )
+    capabilities = engine._scorer.capabilities
+    filters = (*capabilities.filters, Filter(name="none", keep=nothing))
+    use(engine, replace(engine._scorer, capabilities=replace(capabilities, filters=filters)))
+    answer = engine.recommend(query)
+    assert before.item_ids
+    assert not answer.item_ids
+    assert not answer.warnings
+
+
 def test_sources_and_rules_of_others_that_answer_in_time_have_their_say(engine) -> None:
     class Backwards(SlowRule):
         name = "backwards"

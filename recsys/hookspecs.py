@@ -43,19 +43,55 @@ def _hookspec(function: _F) -> _F:
     return _spec(function)
 
 
+class ItemReader(Protocol):
+    """What a candidate source may ask of items, by name of an aggregate that it reads.
+
+    A catalogue may hold a million items: ask for the best of them, or for those of the user,
+    rather than for the values of all.
+    """
+
+    def best(self, name: str, n: int) -> NDArray[np.int32]:
+        """Find the n items with the largest values.
+
+        Returns:
+            int32 (<= n,): item rows, largest first; never such with a missing value.
+        """
+        ...
+
+    def of_user(self, name: str) -> NDArray[np.int32]:
+        """Find the items for which an aggregate by `user*item` knows something of the user.
+
+        Returns:
+            int32 (n,): item rows, ascending.
+        """
+        ...
+
+    def values(self, name: str, rows: NDArray[np.int32] | None = None) -> NDArray[np.float64]:
+        """Read values.
+
+        Args:
+            name: Of the aggregate.
+            rows: int32 (n,): item rows; None: all items.
+
+        Returns:
+            float64 (n,): NaN: missing.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceView:
     """What a candidate source sees of a request.
 
     Args:
         histories: Of the requesting user, one row each, by name of a `last_items` aggregate.
-        item_values: Reads a scalar aggregate for all items: float64 (n_items,).
+        items: Reads scalar aggregates.
         item_rows: int32 (n_versions,): item row of each version row.
         models: Fitted feature models by name.
     """
 
     histories: dict[str, Histories]
-    item_values: Callable[[str], NDArray[np.float64]]
+    items: ItemReader
     item_rows: NDArray[np.int32]
     models: dict[str, FittedFeatureModel]
 

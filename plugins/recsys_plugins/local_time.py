@@ -18,6 +18,7 @@ _DAY_S = 86_400.0
 _DAY_US = 86_400_000_000
 _QUARTER_US = 900_000_000
 _NAMES = ("time_zone", "timezone", "tz")
+_WITHOUT_SHIFT = ("UTC", "Etc/UTC")
 
 
 class Settings(Section):
@@ -67,6 +68,10 @@ def _cyclic(name: str, expr: pl.Expr, period: int) -> list[Feature]:
 def _local_us(attribute: str, default: str) -> pl.Expr:
     """Give the request's instant as its own clock on the wall shows it, in microseconds."""
     as_of = pl.col("as_of")
+    if not attribute and default in _WITHOUT_SHIFT:
+        return (
+            as_of  # mere arithmetic is compiled; a call of Python costs a request 0.3 ms and more
+        )
     if not attribute:
         return as_of + as_of.map_batches(
             lambda instants: _shifts(instants, [default] * len(instants), default),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.models import Histories, item_vectors_of
+from recsys.features.models import Histories, ItemVectors, vector_model_of
 from recsys.features.vocabulary import Aggregate, last_items
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
-from recsys.retrieval.exact import nearest
+from recsys.retrieval.exact import NearestRows
 
 _LAST = 10
 #: Versions of items that are looked at for each item that is wanted; all where these do not do.
@@ -25,9 +25,7 @@ class NearestToInterests:
     name = "neighbours"
 
     def __init__(self) -> None:
-        nothing: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
-        there: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-        self._looked_at = nothing, there
+        self._rows: tuple[ItemVectors | None, NearestRows] = None, NearestRows()
 
     def aggregates(self) -> tuple[Aggregate, ...]:
         """Read the user's last items."""
@@ -35,28 +33,21 @@ class NearestToInterests:
 
     def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
         """Propose the n nearest items."""
-        vectors = item_vectors_of(view.models)
+        model = vector_model_of(view.models)
         interests = _interests(view.histories["user_last_items"])
-        if vectors is None or not len(interests):
+        if model is None or not len(interests):
             return np.zeros(0, dtype=np.int32)
-        there, n_versions = self._with_text(vectors), _VERSIONS * n
-        while True:
-            rows = nearest(vectors[interests], vectors, there, n_versions)
+        if self._rows[0] is not model:
+            self._rows = model, NearestRows()
+        vectors, n_versions = model.item_vectors(), _VERSIONS * n
+        queries = vectors[interests[interests < len(vectors)]]
+        while len(queries):
+            rows = self._rows[1].find(queries, vectors, n_versions)
             items = dict.fromkeys(view.item_rows[rows].tolist())
             if len(items) >= n or n_versions >= len(vectors):
                 return np.array(list(items), dtype=np.int32)[:n]
             n_versions = len(vectors)
-
-    def _with_text(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Say which rows are no zeros; kept, because reading all of them takes a millisecond.
-
-        Returns:
-            bool (n_versions,).
-        """
-        looked_at = self._looked_at
-        if looked_at[0] is not vectors:
-            looked_at = self._looked_at = vectors, np.asarray(vectors.any(axis=1))
-        return looked_at[1]
+        return np.zeros(0, dtype=np.int32)
 
 
 def _interests(histories: Histories) -> NDArray[np.int32]:

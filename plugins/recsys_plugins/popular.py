@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from recsys.features.vocabulary import Aggregate, decayed_count
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
-from recsys.retrieval.best import best_rows
 
 _HALF_LIFE_S = 7 * 86_400.0
 
@@ -23,8 +22,7 @@ class PopularItems:
 
     def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
         """Propose the n hottest items."""
-        heat = view.item_values("item_heat")
-        return best_rows(heat, n).astype(np.int32)
+        return view.items.best("item_heat", n)
 
 
 @hookimpl

@@ -14,11 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.config import Section, parse_settings
+from recsys.features.best import best_rows
 from recsys.features.profile import LogProfile
 from recsys.features.repeats import MANY_REPEATS
 from recsys.features.vocabulary import Aggregate, count, since_last
 from recsys.hookspecs import CandidateSource, Filter, SourceView, hookimpl
-from recsys.retrieval.best import best_rows
 
 #: An action that long ago counts half.
 _FORGOTTEN_S: Final = 30 * 86_400.0
@@ -47,10 +47,10 @@ class ActedOnBefore:
 
     def propose(self, view: SourceView, n: int) -> NDArray[np.int32]:
         """Propose at most n items."""
-        counts, ages_s = view.item_values(_COUNT.name), view.item_values(_AGE.name)
-        acted_on = np.flatnonzero(counts > 0)
-        worth = counts[acted_on] / (1.0 + ages_s[acted_on] / _FORGOTTEN_S)
-        return acted_on[best_rows(worth, n)].astype(np.int32)
+        rows = view.items.of_user(_COUNT.name)
+        counts, ages_s = (view.items.values(kept.name, rows) for kept in (_COUNT, _AGE))
+        worth = np.where(counts > 0, counts / (1.0 + ages_s / _FORGOTTEN_S), np.nan)
+        return rows[best_rows(worth, n)]
 
 
 @hookimpl

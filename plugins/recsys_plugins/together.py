@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.config import Section, parse_settings
+from recsys.features.best import best_rows
 from recsys.features.models import (
     FeatureModel,
     FittedFeatureModel,
@@ -27,12 +28,12 @@ from recsys.features.models import (
 )
 from recsys.features.vocabulary import ANY_INTERACTION, Aggregate, Feature, last_items
 from recsys.hookspecs import CandidateSource, SourceView, hookimpl
-from recsys.retrieval.best import best_rows
 from recsys.retrieval.cooccurrence import (
     Neighbours,
     Pairs,
     add_pairs,
     count_pairs,
+    near_to,
     neighbours,
     no_pairs,
     score,
@@ -110,11 +111,13 @@ class FittedTogether:
         Returns:
             int32 (<= n,): item rows, best first.
         """
-        everything = np.arange(len(self.ids), dtype=np.int32)
-        offsets = np.array([0, len(everything)], dtype=np.int64)
-        means = score(self._table, everything, offsets, self._known(last))[:, 0]
-        means[~((means > 0) & (self._rows >= 0))] = np.nan
-        return self._rows[best_rows(means, n)]
+        past = self._known(last)
+        near = near_to(self._table, past)
+        offsets = np.array([0, len(near)], dtype=np.int64)
+        means = score(self._table, near, offsets, past)[:, 0]
+        rows = self._rows[near]
+        means[~((means > 0) & (rows >= 0))] = np.nan
+        return rows[best_rows(means, n)]
 
     def refresh(self) -> None:
         """Look up the items that the catalogue has gained."""

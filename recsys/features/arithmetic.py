@@ -27,9 +27,11 @@ from recsys.features.operations import (
     ADD,
     DIVIDE,
     FILL,
+    FLOOR_DIVIDE,
     MAX,
     MEAN,
     MIN,
+    MODULO,
     MULTIPLY,
     NEGATE,
     SUBTRACT,
@@ -42,7 +44,10 @@ _BINARY: Final = {
     "Minus": SUBTRACT,
     "Multiply": MULTIPLY,
     "TrueDivide": DIVIDE,
+    "FloorDivide": FLOOR_DIVIDE,
+    "Modulus": MODULO,
 }
+_DIVISIONS: Final = {DIVIDE, FLOOR_DIVIDE, MODULO}
 _UNARY: Final = {"Negate": NEGATE, "Abs": ABSOLUTE}
 _STATISTICS: Final = {"Mean": MEAN, "Min": MIN, "Max": MAX, "Sum": SUM}
 
@@ -125,12 +130,14 @@ class Arithmetic:
             tree = value[side]
             if "Literal" in tree:
                 sides.append(("constant", _constant(tree["Literal"])))
-            elif step == DIVIDE and side == "left" and tree.get("Column") in self._exact:
+            elif step in _DIVISIONS and side == "left" and tree.get("Column") in self._exact:
                 sides.append(("column", tree["Column"]))
             else:
                 sides.append(self._read(tree, listwise))
         if sides[0][0] == sides[1][0] == "constant":
             raise _OtherError
+        if step in {FLOOR_DIVIDE, MODULO} and not (sides[1][0] == "constant" and sides[1][1] > 0):
+            raise _OtherError  # what nothing and less is left of is for polars to say
         return ("step", step, *sides)
 
     def _function(self, value: Mapping[str, Any], listwise: bool) -> _Node:

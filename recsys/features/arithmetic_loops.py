@@ -8,7 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.compiled import compiled, compiled_loop
-from recsys.features.operations import ADD, DIVIDE, FILL, MEAN, MIN, MULTIPLY, NEGATE, SUBTRACT, SUM
+from recsys.features.operations import (
+    ADD,
+    DIVIDE,
+    FILL,
+    FLOOR_DIVIDE,
+    MEAN,
+    MIN,
+    MODULO,
+    MULTIPLY,
+    NEGATE,
+    SUBTRACT,
+    SUM,
+)
 
 #: Rows that pass through all steps before the next ones are taken.
 _BLOCK_ROWS: Final = 128
@@ -112,6 +124,12 @@ def _step(
     elif operation == NEGATE:
         for r in range(n):
             out[r] = -left[r]
+    elif operation == FLOOR_DIVIDE:
+        for r in range(n):
+            out[r] = np.floor(left[r] / right[r])
+    elif operation == MODULO:
+        for r in range(n):
+            out[r] = left[r] - np.floor(left[r] / right[r]) * right[r]
     else:
         for r in range(n):
             out[r] = abs(left[r])

@@ -273,6 +273,15 @@ class Blocks:
         start = int(self._offsets.rows[owner])
         return np.arange(start, start + (1 << int(self._logs.rows[owner])))
 
+    def keys_of(self, owner: int) -> NDArray[np.int32]:
+        """List the keys of an owner.
+
+        Returns:
+            int32 (n,): ascending.
+        """
+        codes: NDArray[np.int32] = self._codes.rows[self.slots_of(owner)]
+        return np.sort(codes[codes != _FREE])
+
     def compact(self) -> NDArray[np.int64]:
         """Put all blocks side by side, in order of their owners, and give up what is unused.
 

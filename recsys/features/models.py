@@ -177,8 +177,23 @@ class ItemVectors(Protocol):
     """A fitted model that knows items as vectors; candidate sources look for one."""
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Give all item vectors: (n_versions, embedding_size), unit length, zero where unknown."""
+        """Give all item vectors: (n_versions, embedding_size), unit length, zero where unknown.
+
+        Vectors that it gives later are the same ones with more rows behind them.
+        """
         ...
+
+
+def vector_model_of(models: Mapping[str, FittedFeatureModel]) -> ItemVectors | None:
+    """Find the first model that knows items as vectors.
+
+    Args:
+        models: Fitted feature models by name.
+
+    Returns:
+        None: there is no such model.
+    """
+    return next((model for model in models.values() if isinstance(model, ItemVectors)), None)
 
 
 def item_vectors_of(models: Mapping[str, FittedFeatureModel]) -> NDArray[np.float32] | None:
@@ -190,8 +205,8 @@ def item_vectors_of(models: Mapping[str, FittedFeatureModel]) -> NDArray[np.floa
     Returns:
         As `ItemVectors.item_vectors`; None: there is no such model, or no item that it could know.
     """
-    for model in models.values():
-        if isinstance(model, ItemVectors):
-            vectors = model.item_vectors()
-            return vectors if len(vectors) else None
-    return None
+    model = vector_model_of(models)
+    if model is None:
+        return None
+    vectors = model.item_vectors()
+    return vectors if len(vectors) else None

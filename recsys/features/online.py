@@ -7,7 +7,7 @@ array gathers; no row is joined. Not thread-safe: the owner serialises `apply` a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from recsys.features.arrivals import Arrivals
 from recsys.features.entities import EntitiesRecord
 from recsys.features.gather import Gather
 from recsys.features.keys import Key, parse_key
+from recsys.features.leaders import Leaders
 from recsys.features.models import Histories
 from recsys.features.pairs import Sources, request_owners
 from recsys.features.reading import BatchMemo, StateReader
@@ -83,6 +84,7 @@ class OnlineState(StateReader):
         self._keys: dict[str, KeyState] = {}
         self._n_changes = 0
         self._gathers: dict[tuple[int, ...], tuple[int, Gather]] = {}
+        self._leaders = Leaders()
         kept = [part for aggregate in aggregates for part in parts_of(aggregate)]
         for aggregate in kept:
             state = self._keys.get(aggregate.by)
@@ -109,6 +111,7 @@ class OnlineState(StateReader):
         self._changed()
         for actions in self._arrivals.encode(events):
             self._add(actions)
+            self._leaders.add(actions.items)
 
     def item_versions(self, slates: Slates) -> NDArray[np.int32]:
         """Find the latest version rows of all candidates.
@@ -173,6 +176,40 @@ class OnlineState(StateReader):
         current = self.items.current
         describe(found.items, found.types, found.occurred, current, slates.as_of, versions, ages)
         return Histories(found.items, versions, found.types, ages, found.values)
+
+    def best_items(self, aggregate: Aggregate, request: Slates, n: int) -> NDArray[np.int32]:
+        """Find the items with the largest values of a scalar aggregate, among all.
+
+        Args:
+            aggregate: Which; counts by item without a window cost no search (`Leaders`).
+            request: One; its own candidates are ignored.
+            n: How many at most.
+
+        Returns:
+            int32 (<= n,): item rows, largest first, ties in order of rows; never missing ones.
+        """
+
+        def read(items: NDArray[np.int32]) -> NDArray[np.float64]:
+            offsets = np.array([0, len(items)], dtype=np.int64)
+            slates = replace(request, items=items, offsets=offsets, candidates={})
+            return self.read(aggregate, slates)
+
+        return self._leaders.best(aggregate, n, len(self.items.ids), read)
+
+    def items_of_user(self, aggregate: Aggregate, user: int) -> NDArray[np.int32]:
+        """Find the items for which something is kept of a user.
+
+        Args:
+            aggregate: By `user*item`.
+            user: The user's row.
+
+        Returns:
+            int32 (n,): item rows, ascending; empty for nobody.
+        """
+        blocks = self._keys[aggregate.by].blocks
+        if blocks is None or user < 0:
+            return np.zeros(0, dtype=np.int32)
+        return blocks.keys_of(user)
 
     def forget_user(self, user_id: str) -> None:
         """Forget a user at once: what is kept by user or session, and the user among the distinct.

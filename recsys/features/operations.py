@@ -12,6 +12,8 @@ DIVIDE: Final = 3
 FILL: Final = 4
 NEGATE: Final = 5
 ABSOLUTE: Final = 6
+FLOOR_DIVIDE: Final = 7
+MODULO: Final = 8
 
 # What is taken of a list.
 MEAN: Final = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from recsys.config import InterestConfig
 from recsys.errors import BundleError
+from recsys.features.mapped import ROOM
 from recsys.interest.catalogue import Template, no_versions
 from recsys.interest.mapped import map_file
 from recsys.interest.numbers import NumberScale
@@ -31,6 +32,8 @@ FACTS: Final = "interest.json"
 _PARTS: Final[dict[str, type]] = {
     "head": Head, "numbers": NumberTraits, "projection": Projection, "texts": TextTable,
 }  # fmt: skip
+#: What grows, by its name in the file.
+_TEXTS: Final = {f"texts.{name}": name for name in TextTable.__slots__}
 
 
 def save(parts: Parts, folder: Path) -> None:
@@ -56,7 +59,7 @@ def save(parts: Parts, folder: Path) -> None:
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
 
 
-def load(config: InterestConfig, folder: Path) -> Parts:
+def load(config: InterestConfig, folder: Path) -> tuple[Parts, Mapping[str, NDArray[Any]]]:
     """Read a model; texts that it knows by their hash need not be encoded again.
 
     Args:
@@ -64,7 +67,8 @@ def load(config: InterestConfig, folder: Path) -> Parts:
         folder: What `save` wrote.
 
     Returns:
-        The parts, with no version row taken in yet.
+        The parts, with no version row taken in yet, and the texts' tables with room behind them,
+        as `Growing` takes them.
 
     Raises:
         BundleError: A file is missing, or of a newer format.
@@ -77,7 +81,7 @@ def load(config: InterestConfig, folder: Path) -> Parts:
     template = Template(tuple(tuple(fields) for fields in facts["parts"]), scale)
     fitted = "head.mix" in arrays
     numbers = _restore("numbers", arrays) if fitted else None
-    return Parts(
+    parts = Parts(
         template=template,
         known=make_known(no_versions(template), hashes, _restore("texts", arrays), numbers),
         projection=_restore("projection", arrays),
@@ -85,6 +89,12 @@ def load(config: InterestConfig, folder: Path) -> Parts:
         numbers=numbers,
         encoder=StoredEncoder(folder, facts, config.device) if facts["encoder"] else None,
     )
+    rooms = {
+        name + ROOM: arrays[stored + ROOM]
+        for stored, name in _TEXTS.items()
+        if stored + ROOM in arrays
+    }
+    return parts, rooms
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -92,7 +102,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if not (folder / name).is_file():
             raise BundleError(folder / name, "no such file", "a file of the interest model")
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return facts, map_file(folder / ARRAYS)
+    return facts, map_file(folder / ARRAYS, _TEXTS)
 
 
 def _collect(parts: dict[str, Any]) -> dict[str, NDArray[Any]]:

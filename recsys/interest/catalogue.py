@@ -40,7 +40,7 @@ class VersionTable:
     texts: NDArray[np.int32]
     items: NDArray[np.int32]
     numbers: NDArray[np.float32]
-    item_numbers: Mapping[str, int]
+    item_numbers: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,15 +48,17 @@ class VersionTable:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What `extend` found.
+    """What `extend` found; of a table without rows, all of the longer one.
 
     Args:
-        versions: The longer table.
-        hashes: Text rows by hash, the new ones included.
+        versions: The new rows, with the items that are new.
+        item_ids: Of each new row.
+        hashes: Rows of the new texts by hash.
         new_texts: Texts that were not known, each in its parts, in the order of their rows.
     """
 
     versions: VersionTable
+    item_ids: list[str]
     hashes: dict[bytes, int]
     new_texts: list[tuple[str, ...]]
 
@@ -87,7 +89,7 @@ def extend(
     items: ItemSource,
     template: Template,
 ) -> Growth:
-    """Take in the version rows that a catalogue has beyond a table.
+    """Read the version rows that a catalogue has beyond a table, at a cost of their number.
 
     Args:
         versions: What is known so far; not changed.
@@ -96,10 +98,12 @@ def extend(
         template: How attributes are read.
 
     Returns:
-        The longer table and the texts that are new.
+        What is new.
     """
-    known, item_numbers = dict(hashes), dict(versions.item_numbers)
+    new_hashes: dict[bytes, int] = {}
+    new_items: dict[str, int] = {}
     texts: list[int] = []
+    item_ids: list[str] = []
     item_rows: list[int] = []
     new_texts: list[tuple[str, ...]] = []
     new_rows = range(len(versions), len(items))
@@ -107,16 +111,23 @@ def extend(
         parts = item_parts(items.attributes(row), template.parts)
         text_row = -1
         if any(parts):
-            text_row = known.setdefault(text_hash(*parts), len(known))
+            key = text_hash(*parts)
+            text_row = hashes.get(key, -1)
+            if text_row < 0:
+                text_row = new_hashes.setdefault(key, len(hashes) + len(new_texts))
             if text_row == len(hashes) + len(new_texts):
                 new_texts.append(parts)
+        item_id = items.item_id(row)
+        number = versions.item_numbers.get(item_id, -1)
+        if number < 0:
+            number = new_items.setdefault(item_id, len(versions.item_numbers) + len(new_items))
         texts.append(text_row)
-        item_rows.append(item_numbers.setdefault(items.item_id(row), len(item_numbers)))
-    numbers = template.scale.scaled([items.attributes(row) for row in new_rows])
-    longer = VersionTable(
-        np.concatenate([versions.texts, np.array(texts, dtype=np.int32)]),
-        np.concatenate([versions.items, np.array(item_rows, dtype=np.int32)]),
-        np.concatenate([versions.numbers, numbers]),
-        item_numbers,
+        item_ids.append(item_id)
+        item_rows.append(number)
+    found = VersionTable(
+        np.array(texts, dtype=np.int32),
+        np.array(item_rows, dtype=np.int32),
+        template.scale.scaled([items.attributes(row) for row in new_rows]),
+        new_items,
     )
-    return Growth(longer, known, new_texts)
+    return Growth(found, item_ids, new_hashes, new_texts)

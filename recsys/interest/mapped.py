@@ -8,35 +8,59 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.features.mapped import ROOM
+from recsys.features.reserved import reserve_over
+
 _LENGTH_BYTES: Final = 8
 _METADATA: Final = "__metadata__"
 _DTYPES: Final = {"F32": "<f4", "F64": "<f8", "U8": "|u1", "I32": "<i4", "I64": "<i8"}
 
 
-def map_file(path: Path) -> dict[str, NDArray[Any]]:
+def map_file(path: Path, growing: Container[str] = ()) -> dict[str, NDArray[Any]]:
     """Map a file whose hash was checked before.
 
     Args:
         path: What `safetensors.numpy.save_file` wrote; nobody may change it, removing it is fine.
+        growing: Arrays that will get more rows.
 
     Returns:
-        The arrays by name; what is written into them stays in this process.
+        The arrays by name; what is written into them stays in this process. By the name with `ROOM`
+        behind it the rows of one that will grow together with the room for more, where there is
+        any.
     """
+    found: dict[str, NDArray[Any]] = {}
     with path.open("rb") as file:
         # Not read-only: compiled loops take read-only arrays for another type.
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    start = _LENGTH_BYTES + int.from_bytes(memory[:_LENGTH_BYTES], "little")
-    header = json.loads(memory[_LENGTH_BYTES:start])
-    header.pop(_METADATA, None)
-    return {
-        name: np.ndarray(
-            tuple(found["shape"]), _DTYPES[found["dtype"]], memory, start + found["data_offsets"][0]
-        )
-        for name, found in header.items()
-    }
+        start = _LENGTH_BYTES + int.from_bytes(memory[:_LENGTH_BYTES], "little")
+        header = json.loads(memory[_LENGTH_BYTES:start])
+        header.pop(_METADATA, None)
+        for name, told in header.items():
+            offset = start + told["data_offsets"][0]
+            rows = np.ndarray(tuple(told["shape"]), _DTYPES[told["dtype"]], memory, offset)
+            room = _with_room(file.fileno(), offset, rows) if name in growing else None
+            if room is not None:
+                found[name + ROOM], rows = room, room[: len(rows)]
+            found[name] = rows
+    return found
+
+
+def _with_room(file: int, offset: int, rows: NDArray[Any]) -> NDArray[Any] | None:
+    """Map an array once more, with addresses behind it.
+
+    Returns:
+        The same rows and room for many times as many; None where that cannot be had.
+    """
+    before = offset % mmap.PAGESIZE  # of the page in which the array begins
+    memory = reserve_over(file, offset - before, rows.nbytes + before) if rows.nbytes else None
+    if memory is None:
+        return None
+    n_rows = (len(memory) - before) * len(rows) // rows.nbytes
+    return np.ndarray((n_rows, *rows.shape[1:]), rows.dtype, memory, before)

@@ -79,6 +79,6 @@ class TextInterestModel:
         """
         from recsys.interest.artefacts import load
 
-        fitted = FittedInterest(items, load(self.config, folder))
+        fitted = FittedInterest(items, *load(self.config, folder))
         fitted.refresh()
         return fitted

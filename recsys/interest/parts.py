@@ -135,19 +135,35 @@ def make_known(
     Returns:
         What scores are made of.
     """
+    ids = list(versions.item_numbers)
+    item_ids = [ids[number] for number in versions.items.tolist()]
+    return Known(versions, hashes, texts, *described(versions, item_ids, texts, numbers))
+
+
+def described(
+    versions: VersionTable,
+    item_ids: Sequence[str],
+    texts: TextTable,
+    numbers: NumberTraits | None,
+) -> tuple[Vectors, Vectors]:
+    """Describe version rows.
+
+    Args:
+        versions: The rows.
+        item_ids: Of each.
+        texts: All texts that they may have.
+        numbers: None before the first fit.
+
+    Returns:
+        `traits` and `rates` of them, as in `Known`.
+    """
     of_texts = np.zeros((len(versions), texts.taste.shape[1]), dtype=np.float32)
     there = versions.texts >= 0
     of_texts[there] = texts.taste[versions.texts[there]]
     if numbers is None:
-        rates = np.zeros(len(versions), dtype=np.float32)
-        return Known(versions, hashes, texts, of_texts, rates)
-    places = {key.tobytes(): place for place, key in enumerate(numbers.item_keys)}
-    by_item = np.full(len(versions.item_numbers), len(places), dtype=np.int64)
-    for item_id, number in versions.item_numbers.items():
-        by_item[number] = places.get(text_hash(item_id), len(places))
-    rates = numbers.rates[by_item[versions.items]]
+        return of_texts, np.zeros(len(versions), dtype=np.float32)
     traits = np.concatenate([of_texts, numbers.traits(versions.numbers)], axis=1)
-    return Known(versions, hashes, texts, traits, rates)
+    return traits, numbers.rates_of([text_hash(item_id) for item_id in item_ids])
 
 
 def flat(vectors: Vectors, centre: Vectors) -> Vectors:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys.interest.text import HASH_BYTES
 
 Vector = NDArray[np.float32]
 
@@ -63,7 +66,7 @@ class TextTable:
         return len(self.plain)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NumberTraits:
     """How an item's numbers become traits, and how often items are acted on.
 
@@ -96,6 +99,37 @@ class NumberTraits:
         bent = np.maximum(numbers @ self.inner.T + self.inner_bias, 0.0) @ self.outer.T
         found: Vector = np.concatenate([numbers * self.stretch, bent + self.outer_bias], axis=1)
         return found.astype(np.float32)
+
+    def rates_of(self, keys: Sequence[bytes]) -> Vector:
+        """Look up how often items are acted on.
+
+        Args:
+            keys: Hashes of their ids.
+
+        Returns:
+            float32 (n,): log odds when shown; those of all items where the item is unknown.
+        """
+        ordered, places = self._by_key
+        wanted = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, HASH_BYTES)
+        found = np.full(len(wanted), len(self.item_keys), dtype=np.int64)
+        if len(ordered):
+            place = places[np.searchsorted(ordered, _heads(wanted)) % len(ordered)]
+            is_there = (self.item_keys[place] == wanted).all(axis=1)
+            found[is_there] = place[is_there]
+        rates: Vector = self.rates[found]
+        return rates
+
+    @cached_property
+    def _by_key(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """The beginnings of `item_keys`, ascending, and whose they are."""
+        heads = _heads(self.item_keys)
+        order = np.argsort(heads, kind="stable")
+        return heads[order], order
+
+
+def _heads(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    heads: NDArray[np.uint64] = np.ascontiguousarray(keys[:, :8]).view("<u8")[:, 0]
+    return heads
 
 
 def joined(tables: Sequence[TextTable]) -> TextTable:

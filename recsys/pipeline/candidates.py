@@ -112,9 +112,7 @@ class _Search:
             nobody = np.array([ANONYMOUS], dtype=np.int32)
             asking = replace(request, users=nobody, sessions=())
         plan, models = scorer.capabilities.plan, scorer.contents.models
-        view = source_view(plan, models, state, asking)
-        self._read = view.item_values
-        self._view = replace(view, item_values=self._item_values)
+        self._view = source_view(plan, models, state, asking, check_awaited=self._check_awaited)
         never = [*query.exclude_item_ids, *query.seed_item_ids]
         self._excluded = {*state.items.rows(never).tolist(), None}
 
@@ -122,10 +120,9 @@ class _Search:
         """Let nobody read any more: a source that is late goes on while the state changes."""
         self._is_over = True
 
-    def _item_values(self, name: str) -> NDArray[np.float64]:
+    def _check_awaited(self) -> None:
         if self._is_over:
             raise RequestOverError
-        return self._read(name)
 
     def _propose(self, source: CandidateSource, n: int, found: Found) -> list[int]:
         try:
@@ -215,11 +212,65 @@ class _Search:
         )
 
 
+class _Items:
+    """Reads aggregates for a source, as long as its answer is awaited.
+
+    Args:
+        plan: Has the aggregates.
+        state: What is known.
+        request: One user and one instant.
+        check_awaited: Raises where nobody waits any more: the state may be changing.
+    """
+
+    def __init__(
+        self,
+        plan: FeaturePlan,
+        state: OnlineState,
+        request: Slates,
+        check_awaited: Callable[[], None],
+    ) -> None:
+        self._aggregates, self._state = plan.aggregates, state
+        self._request, self._check_awaited = request, check_awaited
+
+    def best(self, name: str, n: int) -> NDArray[np.int32]:
+        """Find the items with the largest values.
+
+        Returns:
+            As `ItemReader` says, like the others.
+        """
+        self._check_awaited()
+        return self._state.best_items(self._aggregates[name], self._request, n)
+
+    def of_user(self, name: str) -> NDArray[np.int32]:
+        """Find the items of the user.
+
+        Returns:
+            Item rows.
+        """
+        self._check_awaited()
+        return self._state.items_of_user(self._aggregates[name], int(self._request.users[0]))
+
+    def values(self, name: str, rows: NDArray[np.int32] | None = None) -> NDArray[np.float64]:
+        """Read values.
+
+        Returns:
+            One per item.
+        """
+        self._check_awaited()
+        if rows is None:
+            rows = np.arange(len(self._state.items.ids), dtype=np.int32)
+        offsets = np.array([0, len(rows)], dtype=np.int64)
+        slates = replace(self._request, items=rows, offsets=offsets, candidates={})
+        return self._state.read(self._aggregates[name], slates)
+
+
 def source_view(
     plan: FeaturePlan,
     models: Mapping[str, FittedFeatureModel],
     state: OnlineState,
     request: Slates,
+    *,
+    check_awaited: Callable[[], None] = lambda: None,
 ) -> SourceView:
     """Make what a candidate source sees of a request.
 
@@ -227,7 +278,8 @@ def source_view(
         plan: With the aggregates of all sources.
         models: Fitted feature models by name.
         state: What is known now.
-        request: The user and the instant.
+        request: The user and the instant; its own candidates are ignored.
+        check_awaited: Called before anything is read of items.
 
     Returns:
         The view.
@@ -237,14 +289,9 @@ def source_view(
         for aggregate in plan.aggregates.values()
         if aggregate.fold == "last_items"
     }
-    everything = one_slate(
-        int(request.users[0]),
-        int(request.as_of[0]),
-        np.arange(len(state.items.ids), dtype=np.int32),
-    )
     return SourceView(
         histories=histories,
-        item_values=lambda name: state.read(plan.aggregates[name], everything),
+        items=_Items(plan, state, request, check_awaited),
         item_rows=state.items.version_table()[0],
         models=dict(models),
     )

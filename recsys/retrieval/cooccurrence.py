@@ -154,6 +154,22 @@ def neighbours(pairs: Pairs, n_items: int, most: int) -> Neighbours:
     )
 
 
+def near_to(table: Neighbours, history: NDArray[np.int32]) -> NDArray[np.int32]:
+    """List the neighbours of items.
+
+    Args:
+        table: Neighbours.
+        history: int32: codes; -1: unknown or padding.
+
+    Returns:
+        int32 (n,): codes, ascending, each once.
+    """
+    known = history[history >= 0].tolist()
+    found = [table.items[table.starts[code] : table.starts[code + 1]] for code in known]
+    nothing = np.zeros(0, dtype=np.int32)
+    return np.unique(np.concatenate([nothing, *found]))
+
+
 def score(
     table: Neighbours,
     candidates: NDArray[np.int32],

@@ -181,6 +181,50 @@ def test_new_items_are_encoded_as_the_tuned_encoder_would_have(fitted, recipe, t
     assert column(model, scores, "text_interest")[2] > column(model, scores, "text_interest")[0]
 
 
+def test_a_model_that_grew_item_by_item_is_one_that_was_loaded_with_all(fitted, recipe, tmp_path):
+    fitted.save(tmp_path)
+    rows = [dict(fitted.items.attributes(i)) for i in range(80)]
+    new = [{**rows[i], "year": 2003.0} for i in range(6)] + [{"title": "oven"}, {"year": 1.0}]
+    items = ListedItems(rows[:70])
+    model = recipe.load(tmp_path, items)
+    given = [(model.parts.known, model.item_vectors().copy(), model.item_vectors())]
+    for row in [*rows[70:], *new]:
+        items.rows.append(row)
+        model.refresh()
+        given.append((model.parts.known, model.item_vectors().copy(), model.item_vectors()))
+    later = recipe.load(tmp_path, items)
+    batch = batch_of([(list(range(88)), [1, 5, 81], [1, 2, 5, 82])])
+    # Texts that are encoded in other batches differ in their last bits.
+    assert np.allclose(model.score(batch), later.score(batch), atol=1e-5, equal_nan=True)
+    assert np.allclose(model.item_vectors(), later.item_vectors(), atol=1e-5)
+    for name in ("traits", "rates"):
+        grown, fresh = (getattr(m.parts.known, name) for m in (model, later))
+        assert np.allclose(grown, fresh, atol=1e-5)
+    # What was given out before is as it was: a request may still be reading it.
+    for n, (known, copied, vectors) in enumerate(given, start=70):
+        assert len(known.versions) == len(known.traits) == len(vectors) == n
+        assert np.array_equal(vectors, copied)
+
+
+def test_a_text_that_cannot_be_encoded_leaves_the_model_as_it_was(fitted, recipe, tmp_path):
+    fitted.save(tmp_path)
+    items = ListedItems([dict(fitted.items.attributes(i)) for i in range(80)])
+    model = recipe.load(tmp_path, items)
+    encode, known = model.parts.encoder.encode, model.parts.known
+
+    def fail(_texts):
+        raise MemoryError
+
+    model.parts.encoder.encode = fail
+    items.rows.append({"title": "garlic bread recipe"})
+    with pytest.raises(MemoryError):
+        model.refresh()
+    assert model.parts.known is known
+    model.parts.encoder.encode = encode
+    model.refresh()
+    assert np.allclose(model.item_vectors(), recipe.load(tmp_path, items).item_vectors(), atol=1e-5)
+
+
 def test_item_vectors_are_of_unit_length_and_zero_where_nothing_is_known(recipe, tmp_path):
     items = ListedItems([*topic_items(60).rows, {"year": 1.0}])
     model = recipe.fit(topic_view(items, 60, tmp_path, range(60)))

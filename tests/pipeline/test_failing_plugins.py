@@ -150,7 +150,7 @@ class SlowSource(BrokenSource):
         if not self.may_go_on.wait(30):
             return np.zeros(0, dtype=np.int32)
         try:
-            view.item_values("item_actions")
+            view.items.values("item_actions")
         except RequestOverError as error:
             self.late_error = error
         self.is_done.set()

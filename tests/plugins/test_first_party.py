@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fixed_items import FixedItems
 from recsys_plugins import (
     affinity,
     item_metadata,
@@ -68,7 +69,8 @@ def test_numbers_and_lengths_of_an_item_are_columns(world) -> None:
 
 
 def test_popular_proposes_the_hottest_items_first() -> None:
-    view = SourceView({}, lambda _: np.array([1.0, 9.0, 4.0]), np.arange(3, dtype=np.int32), {})
+    items = FixedItems(item_heat=[1.0, 9.0, 4.0])
+    view = SourceView({}, items, np.arange(3, dtype=np.int32), {})
     assert popular.PopularItems().propose(view, 2).tolist() == [1, 2]
 
 
@@ -82,7 +84,7 @@ def view_after(versions: list[int]) -> SourceView:
     floats = rows.astype(np.float32)
     history = Histories(rows, rows, rows.astype(np.int16), floats, floats)
     rows = np.arange(4, dtype=np.int32)
-    return SourceView({"user_last_items": history}, lambda _: rows, rows, {"text": FakeVectors()})
+    return SourceView({"user_last_items": history}, FixedItems(), rows, {"text": FakeVectors()})
 
 
 def test_neighbours_are_nearest_to_any_interest_and_never_without_a_vector() -> None:

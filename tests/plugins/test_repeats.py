@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixed_items import FixedItems
 from recsys_plugins import repeats
 
 from recsys.config import Config
@@ -70,11 +71,11 @@ def test_either_the_filter_or_the_source_is_offered(share, settings, wanted) -> 
 
 
 def test_often_and_lately_comes_first_and_nothing_else() -> None:
-    values = {
-        "user_item_actions": np.array([1.0, 0.0, 9.0, 2.0, 1.0]),
-        "user_item_last_action_s": np.array([5.0, np.nan, 400 * 86_400.0, 86_400.0, 60.0]),
-    }
-    view = SourceView({}, values.__getitem__, np.arange(5, dtype=np.int32), {})
+    items = FixedItems(
+        user_item_actions=[1.0, 0.0, 9.0, 2.0, 1.0],
+        user_item_last_action_s=[5.0, np.nan, 400 * 86_400.0, 86_400.0, 60.0],
+    )
+    view = SourceView({}, items, np.arange(5, dtype=np.int32), {})
     assert repeats.ActedOnBefore().propose(view, 9).tolist() == [3, 0, 4, 2]
     assert repeats.ActedOnBefore().propose(view, 2).tolist() == [3, 0]
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fixed_items import FixedItems
 from recsys_plugins import together
 
 from recsys.config import Config
@@ -93,9 +94,9 @@ def test_the_source_proposes_what_goes_with_the_last_items() -> None:
     source = together.recsys_candidate_sources({})[0]
     rows = np.zeros(0, dtype=np.int32)
     past = batch_of([([1], [0])]).histories
-    view = SourceView(past, lambda _: rows, rows, {"together": fitted})
+    view = SourceView(past, FixedItems(), rows, {"together": fitted})
     assert source.propose(view, 9).tolist() == [1]
-    assert source.propose(SourceView(past, lambda _: rows, rows, {}), 9).tolist() == []
+    assert source.propose(SourceView(past, FixedItems(), rows, {}), 9).tolist() == []
 
 
 def test_scores_of_a_span_do_not_know_its_own_events(world) -> None:

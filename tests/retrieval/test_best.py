@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.retrieval.best import best_rows
-from recsys.retrieval.exact import nearest
+from recsys.features.best import best_rows
+from recsys.retrieval.exact import NearestRows
 
 VALUES = st.one_of(st.integers(-3, 3).map(float), st.sampled_from([np.nan, np.inf, -np.inf]))
 
@@ -21,6 +21,7 @@ def test_best_rows_are_the_beginning_of_a_stable_sort(values, n) -> None:
 
 def test_nearest_finds_no_row_without_a_vector() -> None:
     vectors = np.array([[1, 0], [0, 0], [0, 1], [1, 0]], dtype=np.float32)
-    there = vectors.any(axis=1)
-    assert nearest(vectors[[0]], vectors, there, 9).tolist() == [0, 3, 2]
-    assert nearest(vectors[[0, 2]], vectors, there, 2).tolist() == [0, 2]
+    rows = NearestRows()
+    assert rows.find(vectors[[0]], vectors[:3], 9).tolist() == [0, 2]
+    assert rows.find(vectors[[0]], vectors, 9).tolist() == [0, 3, 2]
+    assert rows.find(vectors[[0, 2]], vectors, 2).tolist() == [0, 2]

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.retrieval import cooccurrence
-from recsys.retrieval.cooccurrence import add_pairs, count_pairs, neighbours, no_pairs, score
+from recsys.retrieval.cooccurrence import (
+    add_pairs,
+    count_pairs,
+    near_to,
+    neighbours,
+    no_pairs,
+    score,
+)
 
 CODES = st.integers(-1, 6)
 REQUESTS = st.lists(
@@ -93,3 +100,13 @@ def test_nothing_counted_says_nothing_of_known_items() -> None:
     found = score(table, np.array([1, -1], dtype=np.int32), np.array([0, 2]), history)
     assert found[0].tolist() == [0.0, 0.0, 0.0]
     assert np.isnan(found[1]).all()
+
+
+def test_the_neighbours_of_a_past_are_those_that_score() -> None:
+    pairs = count_pairs(*arrays([([1, 2], [0, -1, -1, -1]), ([4], [3, -1, -1, -1])]))
+    table = neighbours(pairs, 6, 9)
+    past = np.array([[0, -1, 3, 5]], dtype=np.int32)
+    everything = np.arange(6, dtype=np.int32)
+    means = score(table, everything, np.array([0, 6]), past)[:, 0]
+    assert near_to(table, past).tolist() == np.flatnonzero(means > 0).tolist() == [1, 2, 4]
+    assert near_to(table, np.full((1, 4), -1, dtype=np.int32)).tolist() == []

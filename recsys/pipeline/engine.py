@@ -7,7 +7,7 @@ outside of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -298,13 +298,15 @@ class Engine:
         recording, self._recorder.log = self._recorder.log, None
         try:
             # Twice: the first time tells how long compiling takes, not how long answers do.
-            list(answer_latest(self.rank, self._live, self.model_version))
+            list(self._answer_latest())
             self._cascade.forget_first_times()
             self._guard.forget()
-            answered = answer_latest(self.rank, self._live, self.model_version)
-            return list(dict.fromkeys(answered))
+            return list(dict.fromkeys(self._answer_latest()))
         finally:
             self._recorder.log = recording
+
+    def _answer_latest(self) -> Iterator[str]:
+        return answer_latest(self.rank, self.recommend, live=self._live, version=self.model_version)
 
     def with_bundle(self, version: str, *, is_new_state: bool = False) -> Engine:
         """Open another bundle beside this one; events that arrive meanwhile reach both.

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from recsys.errors import BundleError
 from recsys.pipeline.cascade import INCOMPLETE
 from recsys.pipeline.given import given_of
 from recsys.pipeline.live import LiveState
-from recsys.pipeline.requests import RankedList, RankQuery
+from recsys.pipeline.requests import RankedList, RankQuery, RecommendQuery
+
+#: Users to whom something is recommended.
+_N_RECOMMENDED: Final = 4
 
 
 def answer_latest(
-    rank: Callable[[RankQuery], RankedList], live: LiveState, version: str
+    rank: Callable[[RankQuery], RankedList],
+    recommend: Callable[[RecommendQuery], RankedList],
+    *,
+    live: LiveState,
+    version: str,
 ) -> Iterator[str]:
-    """Answer the latest requests of a log.
+    """Answer the latest requests of a log, and recommend to some of those users.
 
     Args:
         rank: Answers one.
+        recommend: Answers a user.
         live: What is known; remembers the requests.
         version: The bundle that answers.
 
@@ -28,7 +37,7 @@ def answer_latest(
     Raises:
         BundleError: A request was not answered.
     """
-    for past in live.requests.latest():
+    for place, past in enumerate(live.requests.latest()):
         query = RankQuery(
             past.user_id,
             past.item_ids,
@@ -37,9 +46,12 @@ def answer_latest(
             candidate_attributes=given_of(past.item_attributes),
         )
         try:
-            ranked = rank(query)
+            warnings = rank(query).warnings
+            if place < _N_RECOMMENDED:
+                found = recommend(RecommendQuery(past.user_id, live.last_event_us))
+                warnings = [*warnings, *found.warnings]
         except Exception as error:
             # Whatever it is, it would be the answer to somebody's request.
-            found = f"warm-up failed ({type(error).__name__}: {error})"
-            raise BundleError(Path(version), found, "answers") from error
-        yield from (warning for warning in ranked.warnings if warning.startswith(INCOMPLETE))
+            told = f"warm-up failed ({type(error).__name__}: {error})"
+            raise BundleError(Path(version), told, "answers") from error
+        yield from (warning for warning in warnings if warning.startswith(INCOMPLETE))

@@ -97,7 +97,11 @@ class SourceView:
 
 
 class CandidateSource(Protocol):
-    """Finds items worth ranking for a user."""
+    """Finds items worth ranking for a user.
+
+    One that has a method `prepare(models)` is called by it before a bundle answers anybody, to do
+    what its first question would otherwise wait for.
+    """
 
     name: str
 

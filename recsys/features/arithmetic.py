@@ -48,6 +48,8 @@ _BINARY: Final = {
     "Modulus": MODULO,
 }
 _DIVISIONS: Final = {DIVIDE, FLOOR_DIVIDE, MODULO}
+#: What makes integers of integers.
+_WHOLE: Final = {"Plus", "Minus", "FloorDivide", "Modulus"}
 _UNARY: Final = {"Negate": NEGATE, "Abs": ABSOLUTE}
 _STATISTICS: Final = {"Mean": MEAN, "Min": MIN, "Max": MAX, "Sum": SUM}
 
@@ -136,9 +138,34 @@ class Arithmetic:
                 sides.append(self._read(tree, listwise))
         if sides[0][0] == sides[1][0] == "constant":
             raise _OtherError
-        if step in {FLOOR_DIVIDE, MODULO} and not (sides[1][0] == "constant" and sides[1][1] > 0):
-            raise _OtherError  # what nothing and less is left of is for polars to say
+        if step in {FLOOR_DIVIDE, MODULO} and not self._divides_whole(value):
+            raise _OtherError
         return ("step", step, *sides)
+
+    def _divides_whole(self, value: Mapping[str, Any]) -> bool:
+        """Say whether integers are divided by a positive one.
+
+        Of other numbers polars takes the inverse of the divisor, so that 49.0 // 49 is 0 there.
+
+        Returns:
+            Whether both sides are integers that a float64 holds exactly.
+        """
+        right = value["right"]
+        return (
+            self._is_whole(value["left"])
+            and "Literal" in right
+            and self._is_whole(right)
+            and _constant(right["Literal"]) > 0
+        )
+
+    def _is_whole(self, tree: Mapping[str, Any]) -> bool:
+        kind, value = next(iter(tree.items()))
+        if kind == "BinaryExpr":
+            sides = (value["left"], value["right"])
+            return value["op"] in _WHOLE and all(map(self._is_whole, sides))
+        if kind == "Literal":
+            return "Int" in value.get("Dyn", ())
+        return kind == "Column" and value in self._exact
 
     def _function(self, value: Mapping[str, Any], listwise: bool) -> _Node:
         name, inputs = value["function"], value["input"]

@@ -205,11 +205,15 @@ class OnlineState(StateReader):
 
         Returns:
             int32 (n,): item rows, ascending; empty for nobody.
+
+        Raises:
+            ValueError: The aggregate has another key.
         """
         blocks = self._keys[aggregate.by].blocks
-        if blocks is None or user < 0:
-            return np.zeros(0, dtype=np.int32)
-        return blocks.keys_of(user)
+        if blocks is None or aggregate.by != "user*item":
+            problem = f"{aggregate.name} is kept by {aggregate.by}; expected user*item"
+            raise ValueError(problem)
+        return blocks.keys_of(user) if user >= 0 else np.zeros(0, dtype=np.int32)
 
     def forget_user(self, user_id: str) -> None:
         """Forget a user at once: what is kept by user or session, and the user among the distinct.

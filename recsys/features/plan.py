@@ -206,12 +206,18 @@ class FeaturePlan:
         Returns:
             bool (n_candidates,).
         """
+        return keep_mask(exprs, self.data_of(exprs, slates, reader))
+
+    def data_of(
+        self, exprs: Sequence[pl.Expr], slates: Slates, reader: StateReader
+    ) -> pl.DataFrame:
+        """Read what expressions read.
+
+        Returns:
+            A row per candidate.
+        """
         names = sorted({name for expr in exprs for name in expr.meta.root_names()})
-        frame = Frame(slates, reader, self.aggregates, self.profile, {})
-        data = frame.data(names)
-        kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
-        mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
-        return mask
+        return Frame(slates, reader, self.aggregates, self.profile, {}).data(names)
 
     def _complete(
         self, scores: Mapping[str, NDArray[np.float32]], n_rows: int
@@ -219,6 +225,21 @@ class FeaturePlan:
         missing = np.full(n_rows, np.nan, dtype=np.float32)
         columns = {c: missing for model in self.models.values() for c in model.columns}
         return {**columns, **scores}
+
+
+def keep_mask(exprs: Sequence[pl.Expr], data: pl.DataFrame) -> NDArray[np.bool_]:
+    """Evaluate filters; a candidate stays when no filter says otherwise.
+
+    Args:
+        exprs: Their expressions.
+        data: What those read, a row per candidate.
+
+    Returns:
+        bool (n_candidates,).
+    """
+    kept = data.select(pl.all_horizontal(*exprs).fill_null(value=True).alias("keep"))["keep"]
+    mask: NDArray[np.bool_] = kept.to_numpy().astype(bool)
+    return mask
 
 
 def make_plan(

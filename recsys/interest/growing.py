@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.growable import Growable
@@ -24,7 +25,7 @@ class Growing:
     """Tables of a catalogue; not thread-safe, its owner serialises growth.
 
     Args:
-        known: What there is so far; taken over, its hashes and item numbers grow with the tables.
+        known: What there is so far.
         numbers: From an item's numbers to traits; None before the first fit.
         rooms: Arrays of `known.texts` with room behind them, by name and `ROOM`, where they have.
     """
@@ -33,7 +34,7 @@ class Growing:
         self, known: Known, numbers: NumberTraits | None, rooms: Mapping[str, NDArray[Any]]
     ) -> None:
         self._numbers = numbers
-        self._hashes, self._item_numbers = known.hashes, known.versions.item_numbers
+        self._hashes, self._item_numbers = dict(known.hashes), dict(known.versions.item_numbers)
         versions = {name: getattr(known.versions, name) for name in _VERSIONS}
         self._versions = {name: _taken_over(name, versions) for name in _VERSIONS}
         texts = {name: getattr(known.texts, name) for name in TextTable.__slots__}
@@ -51,11 +52,12 @@ class Growing:
         Returns:
             All that is known now.
         """
+        # Before anything is added: what fails leaves everything as it was.
+        of_texts = self._traits_of(growth.versions.texts, texts)
+        new = described(growth.versions, growth.item_ids, of_texts, self._numbers)
         if texts is not None:
             for name, column in self._texts.items():
                 column.extend(getattr(texts, name))
-        all_texts = TextTable(**{name: column.rows for name, column in self._texts.items()})
-        new = described(growth.versions, growth.item_ids, all_texts, self._numbers)
         for column, values in zip(self._described.values(), new, strict=True):
             column.extend(values)
         for name, column in self._versions.items():
@@ -67,9 +69,21 @@ class Growing:
         return Known(
             versions,
             self._hashes,
-            all_texts,
+            TextTable(**{name: column.rows for name, column in self._texts.items()}),
             **{name: column.rows for name, column in self._described.items()},
         )
+
+    def _traits_of(
+        self, text_rows: NDArray[np.int32], texts: TextTable | None
+    ) -> NDArray[np.float32]:
+        known = self._texts["taste"].rows
+        found = np.zeros((len(text_rows), known.shape[1]), dtype=np.float32)
+        is_known = (text_rows >= 0) & (text_rows < len(known))
+        found[is_known] = known[text_rows[is_known]]
+        if texts is not None:
+            is_new = text_rows >= len(known)
+            found[is_new] = texts.taste[text_rows[is_new] - len(known)]
+        return found
 
 
 def _taken_over(name: str, arrays: Mapping[str, NDArray[Any]]) -> Growable:

@@ -137,13 +137,16 @@ def make_known(
     """
     ids = list(versions.item_numbers)
     item_ids = [ids[number] for number in versions.items.tolist()]
-    return Known(versions, hashes, texts, *described(versions, item_ids, texts, numbers))
+    of_texts = np.zeros((len(versions), texts.taste.shape[1]), dtype=np.float32)
+    there = versions.texts >= 0
+    of_texts[there] = texts.taste[versions.texts[there]]
+    return Known(versions, hashes, texts, *described(versions, item_ids, of_texts, numbers))
 
 
 def described(
     versions: VersionTable,
     item_ids: Sequence[str],
-    texts: TextTable,
+    of_texts: Vectors,
     numbers: NumberTraits | None,
 ) -> tuple[Vectors, Vectors]:
     """Describe version rows.
@@ -151,15 +154,12 @@ def described(
     Args:
         versions: The rows.
         item_ids: Of each.
-        texts: All texts that they may have.
+        of_texts: (n_versions, n_traits): directions of each one's text, zero without one.
         numbers: None before the first fit.
 
     Returns:
         `traits` and `rates` of them, as in `Known`.
     """
-    of_texts = np.zeros((len(versions), texts.taste.shape[1]), dtype=np.float32)
-    there = versions.texts >= 0
-    of_texts[there] = texts.taste[versions.texts[there]]
     if numbers is None:
         return of_texts, np.zeros(len(versions), dtype=np.float32)
     traits = np.concatenate([of_texts, numbers.traits(versions.numbers)], axis=1)

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, zip_longest
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from recsys.bundle.contents import Scorer
@@ -16,12 +17,14 @@ from recsys.features.entities import ANONYMOUS
 from recsys.features.matrix import EXPRESSION_FAILURES
 from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
-from recsys.features.plan import FeaturePlan
+from recsys.features.plan import FeaturePlan, keep_mask
 from recsys.features.slates import Slates, one_slate
 from recsys.hookspecs import CandidateSource, Filter, SourceView
 from recsys.pipeline.given import CandidateAttribute, columns_of
 from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard
 from recsys.pipeline.requests import RecommendQuery
+
+_log = structlog.get_logger("recsys.pipeline")
 
 #: Candidates that are ranked for one recommendation; with a long `top_k` so many for each place.
 POOL_SIZE = 200
@@ -67,6 +70,17 @@ def find_candidates(
         return _find(search)
     finally:
         search.end()
+
+
+def prepare_sources(scorer: Scorer) -> None:
+    """Let sources do what their first question would have to wait for; nothing is locked."""
+    for source in scorer.capabilities.sources:
+        prepare = getattr(source, "prepare", None)
+        if prepare is not None:
+            try:
+                prepare(scorer.contents.models)
+            except Exception as error:  # noqa: BLE001 - a plugin's code: asked, it fails again
+                _log.warning("source_not_prepared", source=source.name, cause=told(error))
 
 
 def _find(search: _Search) -> Found:
@@ -170,34 +184,31 @@ class _Search:
         filters = [f for f in capabilities.filters if not f.items or any(map(carries, f.items))]
         if not filters or not len(found.rows):
             return
-        slates = self._candidates_of(found)
-
-        def asked(some: Sequence[Filter]) -> NDArray[np.bool_]:
-            exprs = [keeper.keep for keeper in some]
-            return capabilities.filter_plan.keep_mask(exprs, slates, self._state)
-
+        slates, plan = self._candidates_of(found), capabilities.filter_plan
         kept = np.ones(len(found.rows), dtype=np.bool_)
         by_themselves = [keeper for keeper in filters if not keeper.calls_python]
         try:
-            kept &= asked(by_themselves) if by_themselves else kept
+            if by_themselves:
+                kept &= plan.keep_mask([f.keep for f in by_themselves], slates, self._state)
             by_themselves = []
         except EXPRESSION_FAILURES:
             pass  # of one of them; the others have their say
         for keeper in (*by_themselves, *(f for f in filters if f.calls_python)):
             try:
-                kept &= self._ask_alone(keeper, partial(asked, [keeper]))
+                kept &= self._ask_alone(keeper, slates)
             except PluginError as error:
                 found.failures[keeper.name] = error
             except EXPRESSION_FAILURES as error:
                 found.failures[keeper.name] = PluginError(keeper.name, "keep", told(error))
         found.rows = found.rows[kept]
 
-    def _ask_alone(
-        self, keeper: Filter, asked: Callable[[], NDArray[np.bool_]]
-    ) -> NDArray[np.bool_]:
+    def _ask_alone(self, keeper: Filter, slates: Slates) -> NDArray[np.bool_]:
+        # Read here: what is late must not read a state that changes.
+        data = self.scorer.capabilities.filter_plan.data_of([keeper.keep], slates, self._state)
+        ask = partial(keep_mask, [keeper.keep], data)
         if not keeper.calls_python:
-            return asked()
-        return self._guard.call(keeper.name, PLUGIN_BUDGET_S, asked)
+            return ask()
+        return self._guard.call(keeper.name, PLUGIN_BUDGET_S, ask)
 
     def _candidates_of(self, found: Found) -> Slates:
         request = self.request

@@ -21,7 +21,7 @@ from recsys.features.candidates import CandidateColumns
 from recsys.features.seeds import Seeds
 from recsys.features.slates import Slates, one_slate
 from recsys.pipeline.age import warn_of_old_log
-from recsys.pipeline.candidates import find_candidates
+from recsys.pipeline.candidates import find_candidates, prepare_sources
 from recsys.pipeline.cascade import Cascade, Table, failed
 from recsys.pipeline.explaining import explain
 from recsys.pipeline.feature_log import FeatureLog
@@ -295,6 +295,7 @@ class Engine:
             BundleError: A request was not answered.
         """
         self._live.warm_up()
+        prepare_sources(self._scorer)
         recording, self._recorder.log = self._recorder.log, None
         try:
             # Twice: the first time tells how long compiling takes, not how long answers do.

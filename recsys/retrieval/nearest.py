@@ -1,9 +1,10 @@
 """The rows of a matrix that are nearest to some of its kind.
 
-Of fewer than 50,000 rows all are looked at: one matrix product, exact, a few milliseconds. Of more,
-an inverted index of faiss names rows that may be near, and those are compared exactly: rows lie in
-lists by the nearest of some hundred centres, in 8 bits a number, and the 32 nearest lists are gone
-through. Without faiss (`pip install 'recsys[ann]'`) all rows are looked at, however many.
+Of fewer than 50,000 rows with a vector all are looked at: one matrix product, exact, a few
+milliseconds. Of more, an inverted index of faiss names rows that may be near, and those are
+compared exactly: rows lie in lists by the nearest of some hundred centres, in 8 bits a number, and
+the 32 nearest lists are gone through. Without faiss (`pip install 'recsys[ann]'`) all rows are
+looked at, however many.
 
 Source: ivf in docs/references.md.
 """
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from recsys.features.best import best_rows
 from recsys.features.growable import Growable
 
-#: Rows from which on an index is worth its seconds.
+#: Rows with a vector from which on an index is worth its second.
 _MANY_ROWS: Final = 50_000
 #: Lists for each root of the number of rows, and how many of them are gone through.
 _LISTS_PER_ROOT: Final = 2
@@ -50,7 +51,8 @@ class NearestRows:
     ) -> NDArray[np.int64]:
         """Find the rows that are most similar to any of the queries.
 
-        The first call with many rows takes a second and more, for the index.
+        The first call with many rows takes a second and more, for the index, unless `prepare` was
+        called.
 
         Args:
             queries: float32 (n_queries, embedding_size): at least one, unit length.
@@ -61,11 +63,7 @@ class NearestRows:
         Returns:
             int64 (<= n,): rows, most similar first, ties in order of rows.
         """
-        new = vectors[len(self._there) :]
-        if len(new):
-            self._there.extend(np.asarray(new.any(axis=1)))
-        there = self._there.rows[: len(vectors)]
-        index = self._index_of(vectors, there)
+        there, index = self._prepared(vectors)
         if index is not None and n * _OUTGROWN <= len(vectors):
             rows = index.near(queries, n)
             if len(rows) >= n:
@@ -75,10 +73,28 @@ class NearestRows:
         best[~there] = np.nan
         return best_rows(best, n)
 
+    def prepare(self, vectors: NDArray[np.float32]) -> None:
+        """Do what the first question would have to wait for.
+
+        Args:
+            vectors: As `find` will get them.
+        """
+        self._prepared(vectors)
+
+    def _prepared(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.bool_], _Index | None]:
+        new = vectors[len(self._there) :]
+        if len(new):
+            self._there.extend(np.asarray(new.any(axis=1)))
+        there: NDArray[np.bool_] = self._there.rows[: len(vectors)]
+        return there, self._index_of(vectors, there)
+
     def _index_of(self, vectors: NDArray[np.float32], there: NDArray[np.bool_]) -> _Index | None:
         if len(vectors) < _MANY_ROWS or _faiss() is None:
             return None
-        if self._index is None or len(vectors) > _OUTGROWN * self._index.n_trained:
+        n_there = int(np.count_nonzero(there))
+        if n_there < _MANY_ROWS:
+            return None
+        if self._index is None or n_there > _OUTGROWN * self._index.n_trained:
             self._index = _Index(vectors[there])
         self._index.add(vectors, there)
         return self._index
@@ -92,7 +108,7 @@ class _Index:
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        faiss = _faiss()
+        faiss = _in_one_thread()
         n_rows, size = vectors.shape
         self.n_trained = n_rows
         n_lists = max(1, int(_LISTS_PER_ROOT * math.sqrt(n_rows)))
@@ -130,6 +146,7 @@ class _Index:
         return rows if len(rows) >= n else self._asked(queries, n)
 
     def _asked(self, queries: NDArray[np.float32], n_each: int) -> NDArray[np.int64]:
+        _in_one_thread()
         _, found = self._index.search(queries, n_each)
         rows: NDArray[np.int64] = np.unique(found)
         return rows[rows >= 0]
@@ -142,6 +159,15 @@ def _faiss() -> Any:  # noqa: ANN401 - a module without types, or None
     except ImportError:
         _log.warning("exact_search", found="no faiss", expected="pip install 'recsys[ann]'")
         return None
-    # One thread: requests are spread over processes, and sums come out the same each time.
-    faiss.omp_set_num_threads(1)
+    return faiss
+
+
+def _in_one_thread() -> Any:  # noqa: ANN401 - a module without types
+    """Give faiss to this thread alone: requests are spread over processes already.
+
+    Returns:
+        The module.
+    """
+    faiss = _faiss()
+    faiss.omp_set_num_threads(1)  # holds for the thread that says so
     return faiss

@@ -70,6 +70,40 @@ def test_only_what_may_have_changed_is_looked_at_again() -> None:
     assert known.looked_at == 1_001
 
 
+def test_a_long_list_leaves_nothing_behind() -> None:
+    known, board = Counted(50_000), Leaders()
+    known.counts[:] = np.arange(50_000)[::-1]
+    board.best(COUNTS, 3, 50_000, known.read)
+    assert len(board.best(COUNTS, 40_000, 50_000, known.read)) == 40_000
+    board.add(np.array([4], dtype=np.int32))
+    board.best(COUNTS, 3, 50_000, known.read)
+    assert known.looked_at == 1_000
+
+
+def test_what_was_given_out_may_be_changed() -> None:
+    known, board = Counted(5), Leaders()
+    known.add([3, 3, 1])
+    board.best(COUNTS, 2, 5, known.read)[:] = 0
+    board.best(COUNTS, 2, 5, known.read)[:] = 0
+    assert board.best(COUNTS, 2, 5, known.read).tolist() == [3, 1]
+
+
+def test_events_that_arrive_while_somebody_asks_are_not_missed() -> None:
+    known, board = Counted(3_000), Leaders()
+    known.counts[:] = np.arange(3_000)[::-1]
+    board.best(COUNTS, 2, 3_000, known.read)
+    board.add(np.array([1], dtype=np.int32))
+
+    def late(items):
+        values = known.read(items)
+        known.counts[2_999] = 1e6
+        board.add(np.array([2_999], dtype=np.int32))
+        return values
+
+    board.best(COUNTS, 2, 3_000, late)
+    assert board.best(COUNTS, 2, 3_000, known.read).tolist() == [2_999, 0]
+
+
 @pytest.mark.parametrize(
     "aggregate",
     [

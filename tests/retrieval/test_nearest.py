@@ -78,6 +78,31 @@ def test_what_an_index_cannot_name_is_searched_exactly() -> None:
 
 
 @pytest.mark.usefixtures("index_from")
+@pytest.mark.parametrize("n_texts", [0, 1, 30])
+def test_of_many_rows_hardly_any_may_have_a_vector(n_texts) -> None:
+    vectors = clustered(3_000)
+    vectors[n_texts:] = 0.0
+    query = clustered(1, seed=3)
+    assert (
+        NearestRows().find(query, vectors, 9).tolist()
+        == exactly(query, vectors, n_texts)[:9].tolist()
+    )
+
+
+@pytest.mark.usefixtures("index_from")
+def test_an_index_is_made_once(monkeypatch) -> None:
+    made = []
+    index = nearest._Index
+    monkeypatch.setattr(nearest, "_Index", lambda vectors: made.append(1) or index(vectors))
+    vectors, rows = clustered(9_000), NearestRows()
+    vectors[MANY + 500 :] = 0.0  # most rows have none
+    rows.prepare(vectors)
+    for n in (8_000, 9_000):
+        assert len(rows.find(vectors[[0]], vectors[:n], 20)) == 20
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("index_from")
 def test_without_faiss_everything_is_looked_at(monkeypatch) -> None:
     monkeypatch.setattr(nearest, "_faiss", lambda: None)
     vectors = clustered(3_000)

@@ -127,6 +127,13 @@ class BatchError(RecsysError):
         super().__init__(f"batch {path}: {found}; expected {expected}")
 
 
+class PageError(RecsysError):
+    """A page cannot be written."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(f"page {path}: {found}; expected {expected}")
+
+
 class RequestError(RecsysError):
     """A request breaks a rule; names every field at fault.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 UserOption = Annotated[str, typer.Option("--user", "-u", help="User id; empty: nobody known.")]
 SessionOption = Annotated[str, typer.Option("--session", help="Id of the visit; empty: unknown.")]
 TopOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return; 0: all.", min=0)]
+RecommendedOption = Annotated[int, typer.Option("--top-k", "-k", help="Items to return.", min=1)]
 ExplainOption = Annotated[int, typer.Option("--explain", help="Items to explain.", min=0)]
 ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="Item never returned.")]
 SeedOption = Annotated[
@@ -64,7 +65,7 @@ def recommend(
     workspace: WorkspaceOption = Path(),
     user: UserOption = "",
     session: SessionOption = "",
-    top_k: TopOption = 20,
+    top_k: RecommendedOption = 20,
     explain: ExplainOption = 0,
     exclude: ExcludeOption = None,
     seed: SeedOption = None,

@@ -81,7 +81,7 @@ class ServingConfig(Section):
         default=8, ge=1, description="open WriteEvents and RankStream calls, each"
     )
     drain_s: float = Field(
-        default=10.0, ge=0, description="how long a stopping server waits for calls at work"
+        default=10.0, ge=0, le=86_400, description="how long a stopping server waits for calls"
     )
     feature_log_share: float = Field(
         default=0.0, ge=0, le=1, description="of the requests whose features are logged"

@@ -19,7 +19,7 @@ import msgspec
 from recsys.bundle.contents import IMPORTANCE, read_json, read_profile, read_spreads
 from recsys.bundle.durable import write_durably
 from recsys.bundle.store import BundleInfo, BundleStore, OpenBundle
-from recsys.errors import BundleError
+from recsys.errors import BundleError, PageError
 from recsys.evaluation.drift import Drift
 from recsys.evaluation.report import Evaluation
 from recsys.evaluation.segments import TITLES as SEGMENTS
@@ -151,7 +151,10 @@ def write_page(
 
     Raises:
         BundleError: The bundle cannot be opened.
+        PageError: The path is that of a folder.
     """
+    if path.is_dir():
+        raise PageError(path, "a folder", "the name of a file")
     store = BundleStore(workspace.bundles)
     bundle = store.open(version)
     environment = jinja2.Environment(

@@ -7,9 +7,11 @@ from typing import Final, cast
 
 from recsys.errors import EventError
 from recsys.schema import (
+    IMPRESSION,
     MAX_ID_LENGTH,
     MAX_LIST_LENGTH,
     MICROSECONDS,
+    SESSION,
     Attributes,
     Event,
     ImpressionEvent,
@@ -20,6 +22,12 @@ from recsys.schema import (
 #: An event from further ahead than this comes from a wrong clock, and would leak into the past.
 MAX_AHEAD_US: Final = 5 * 60 * MICROSECONDS
 _YEAR_10000_US: Final = 253_402_300_800 * MICROSECONDS
+
+#: What counts a type of these names counts something else.
+_NO_INTERACTIONS: Final = {
+    IMPRESSION: "is reserved; expected an impression event for what was shown",
+    SESSION: "is reserved; expected another name: sessions begin by themselves",
+}
 
 
 def check_event(event: Event, *, now_us: int | None = None) -> None:
@@ -53,6 +61,8 @@ def _check_interaction(event: InteractionEvent) -> None:
     (_check_length if named else _check_id)("user_id", event.user_id)
     _check_id("item_id", event.item_id)
     _check_id("type", event.type)
+    if event.type in _NO_INTERACTIONS:
+        raise EventError(field="type", reason=_NO_INTERACTIONS[event.type])
     _check_length("impression_id", event.impression_id)
     _check_length("session_id", event.session_id)
     if event.value is not None and not math.isfinite(event.value):
@@ -132,5 +142,5 @@ def _value_problem(value: object) -> str:
     if all(isinstance(element, str) for element in value):
         return ""
     if not all(type(element) in {float, int} for element in value):
-        return "is a mixed list; expected texts only or numbers only"
+        return "is a list of something else or of both; expected texts only or numbers only"
     return "" if all(map(math.isfinite, value)) else "is not finite; expected finite numbers"

@@ -142,10 +142,7 @@ class _Search:
         try:
             asked = partial(source.propose, self._view, n)
             proposed = self._guard.ask(source, source.name, asked)
-            cause = (
-                "" if proposed.ndim == 1 else f"returned shape {proposed.shape}; expected ({n},)"
-            )
-            rows = [int(row) for row in proposed.flat][:n]
+            cause, rows = self._problem(proposed, n), [int(row) for row in proposed.flat][:n]
         except PluginError as error:
             found.failures[source.name] = error
             return []
@@ -155,6 +152,21 @@ class _Search:
             found.failures[source.name] = PluginError(source.name, "propose", cause)
             return []
         return rows
+
+    def _problem(self, proposed: NDArray[np.integer], n: int) -> str:
+        """Say what is wrong with a proposal.
+
+        Returns:
+            Empty: nothing.
+        """
+        if proposed.ndim != 1 or (len(proposed) and proposed.dtype.kind not in "iu"):
+            found = f"{proposed.dtype} of shape {proposed.shape}"
+            return f"returned {found}; expected item rows, int32 (at most {n},)"
+        n_items = len(self._state.items.ids)
+        if len(proposed) and not 0 <= int(proposed.min()) <= int(proposed.max()) < n_items:
+            found = f"rows {proposed.min()} to {proposed.max()}"
+            return f"proposed {found}; expected rows of {n_items:,} items"
+        return ""
 
     def among(self, sources: Sequence[CandidateSource]) -> Found:
         """Ask sources, and look further down their lists while too little passes the filters.

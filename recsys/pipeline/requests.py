@@ -11,6 +11,8 @@ from recsys.pipeline.given import CandidateAttribute, check_given
 from recsys.schema import MAX_ID_LENGTH, MAX_LIST_LENGTH, Attributes
 
 MAX_TOP_K = MAX_LIST_LENGTH
+#: Each explanation costs a hundred predictions, and none of them can be stopped half way.
+MAX_EXPLAINED = 100
 #: More than any feature reads of a past.
 MAX_SEEDS: Final = 100
 
@@ -181,9 +183,13 @@ def _common_violations(query: RankQuery | RecommendQuery) -> list[tuple[str, str
     for name, value in texts.items():
         if len(value) > MAX_ID_LENGTH:
             found.append((name, f"has {len(value)} characters; expected at most {MAX_ID_LENGTH}"))
-    for name, number in (("top_k", query.top_k), ("explain_top_k", query.explain_top_k)):
-        if not 0 <= number <= MAX_TOP_K:
-            found.append((name, f"is {number}; expected 0 to {MAX_TOP_K}"))
+    numbers = {
+        "top_k": (query.top_k, MAX_TOP_K),
+        "explain_top_k": (query.explain_top_k, MAX_EXPLAINED),
+    }
+    for name, (number, most) in numbers.items():
+        if not 0 <= number <= most:
+            found.append((name, f"is {number}; expected 0 to {most}"))
     lists = {
         "exclude_item_ids": (query.exclude_item_ids, MAX_LIST_LENGTH),
         "seed_item_ids": (query.seed_item_ids, MAX_SEEDS),

@@ -11,7 +11,7 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
-from recsys.schema import Attributes, Event
+from recsys.schema import Attributes, Event, ImpressionEvent
 from recsys.serving.attributes import struct_of
 from recsys.serving.event_messages import event_message
 from recsys.v1 import event_pb2, model_pb2, ranking_pb2
@@ -106,6 +106,26 @@ class ShortWriteError(grpc.RpcError):
         return str(self)
 
 
+def _check_iterable(events: object) -> None:
+    if not isinstance(events, Iterable):
+        problem = f"events is {type(events).__name__}; expected a list of events"
+        raise TypeError(problem)
+
+
+def _check_sendable(position: int, event: object) -> None:
+    if not isinstance(event, Event):
+        found = type(event).__name__
+        problem = f"events[{position}] is {found}; expected an event of recsys.schema"
+        raise TypeError(problem)
+    instant: object = event.occurred_at
+    if not isinstance(instant, int):
+        found = type(instant).__name__
+        problem = f"events[{position}].occurred_at is {found}; expected microseconds, int"
+        raise TypeError(problem)
+    if isinstance(event, ImpressionEvent):
+        _check_no_text(f"events[{position}].item_ids", event.item_ids)
+
+
 class Batches:
     """The messages of one write, and how many events are in them.
 
@@ -119,11 +139,9 @@ class Batches:
     """
 
     def __init__(self, events: Iterable[Event], attempts: int = _ATTEMPTS) -> None:
+        _check_iterable(events)
         for position, event in enumerate(events if isinstance(events, Sequence) else ()):
-            if not isinstance(event, Event):
-                found = type(event).__name__
-                problem = f"events[{position}] is {found}; expected an event of recsys.schema"
-                raise TypeError(problem)
+            _check_sendable(position, event)
         self._events = events
         self._attempts = attempts if isinstance(events, Sequence) else 1
         self._n_events = 0
@@ -189,9 +207,7 @@ def rank_request(
     Raises:
         TypeError: An id is no text, a text stands for a list, or an option has no such name.
     """
-    if isinstance(item_ids, str):
-        problem = "item_ids is a text; expected a list of texts"
-        raise TypeError(problem)
+    _check_no_text("item_ids", item_ids)
     items = list(item_ids)
     ids: list[object] = [user_id, *items]
     if not all(isinstance(found, str) for found in ids):
@@ -202,19 +218,28 @@ def rank_request(
     return request
 
 
+def _check_no_text(name: str, ids: object) -> None:
+    if isinstance(ids, str):  # else each of its characters would be an id
+        problem = f"{name} is a text; expected a list of texts"
+        raise TypeError(problem)
+
+
 def set_options(
     request: ranking_pb2.RankRequest | ranking_pb2.RecommendRequest, options: RankOptions
 ) -> None:
     """Write options into a request.
 
     Raises:
-        TypeError: An option has no such name; it would be passed over in silence.
+        TypeError: An option has no such name, and would be passed over in silence, or a text stands
+            for a list.
     """
     unknown = options.keys() - RankOptions.__annotations__.keys()
     if unknown:
         expected = ", ".join(RankOptions.__annotations__)
         problem = f"no option {', '.join(sorted(unknown))}; expected some of: {expected}"
         raise TypeError(problem)
+    for name in ("exclude_item_ids", "seed_item_ids"):
+        _check_no_text(name, options.get(name))
     request.request_id = options.get("request_id", "")
     request.top_k = options.get("top_k", 0)
     request.explain_top_k = options.get("explain_top_k", 0)

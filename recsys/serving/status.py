@@ -33,6 +33,7 @@ CODES: Final[dict[type[errors.RecsysError], grpc.StatusCode]] = {
     errors.WorkspaceError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.TrainingError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.BatchError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.PageError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ProcessesError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LogError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.SpoolDamagedError: grpc.StatusCode.DATA_LOSS,

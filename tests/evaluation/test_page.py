@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys.bundle.store import BundleStore
-from recsys.errors import BundleError
+from recsys.errors import BundleError, PageError
 from recsys.evaluation.drift import measure_drift
 from recsys.evaluation.page import write_page
 from recsys.evaluation.report import evaluate, save_evaluation
@@ -111,3 +111,9 @@ def test_an_evaluation_of_another_bundle_is_not_on_it(workspace: Workspace, tmp_
     with pytest.raises(BundleError):
         write_page(workspace, tmp_path / "b.html", "20200101T000000Z-00000")
     assert not (tmp_path / "b.html").exists()
+
+
+def test_a_page_is_not_written_in_place_of_a_folder(workspace, tmp_path):
+    with pytest.raises(PageError, match="a folder; expected the name of a file"):
+        write_page(workspace, tmp_path)
+    assert not list(tmp_path.parent.glob(".*.new"))

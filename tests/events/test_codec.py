@@ -251,3 +251,10 @@ def test_metarank_interactions_keep_their_ranking() -> None:
         b'"type":"click","ranking":"r","fields":[]}'
     )
     assert decode_metarank_line(click) == InteractionEvent("c", 1000, "u", "a", "click", "r", "s")
+
+
+@pytest.mark.parametrize("name", ["impression", "session"])
+def test_what_counts_something_else_is_no_type_of_an_interaction(name) -> None:
+    with pytest.raises(EventError, match="is reserved; expected") as caught:
+        check_event(InteractionEvent("e", 1, "u", "i", name))
+    assert caught.value.field == "type"

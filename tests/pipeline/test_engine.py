@@ -101,6 +101,7 @@ def test_an_unknown_user_gets_the_cold_start_list(engine, user) -> None:
         (RankQuery("u", ["ok", ""], 1), ["item_ids[1]"]),
         (RankQuery("u" * 257, ["i"], 1, top_k=-1), ["user_id", "top_k"]),
         (RankQuery("u", ["i"], 1, explain_top_k=-1), ["explain_top_k"]),
+        (RankQuery("u", ["i"], 1, explain_top_k=101), ["explain_top_k"]),
         (RankQuery("u", ["i"], 1, exclude_item_ids=[""]), ["exclude_item_ids[0]"]),
         (RankQuery("u", ["i"], 1, seed_item_ids=["i"] * 101), ["seed_item_ids"]),
         (RankQuery("u", ["i"], 1, seed_item_ids=["i", ""]), ["seed_item_ids[1]"]),

@@ -122,12 +122,19 @@ class WrongSource(BrokenSource):
         return np.zeros((2, 2), dtype=np.int32)
 
 
+class StrangeSource(BrokenSource):
+    name = "strange"
+
+    def propose(self, view, n):
+        return np.array([0, 99_999_999], dtype=np.int32)
+
+
 def test_failing_sources_and_filters_are_left_out_of_a_recommendation(engine) -> None:
     before = engine.recommend(RecommendQuery("user0", engine.now("log")))
     capabilities = engine._scorer.capabilities
     broken = replace(
         capabilities,
-        sources=(BrokenSource(), WrongSource(), *capabilities.sources),
+        sources=(BrokenSource(), WrongSource(), StrangeSource(), *capabilities.sources),
         filters=(*capabilities.filters, Filter(name="bad", keep=BROKEN["raises"])),
     )
     use(engine, replace(engine._scorer, capabilities=broken))
@@ -136,6 +143,7 @@ def test_failing_sources_and_filters_are_left_out_of_a_recommendation(engine) ->
     assert [w.split(": ")[1] for w in answer.warnings] == [
         "broken failed",
         "wrong failed",
+        "strange failed",
         "bad failed",
     ]
 

@@ -14,7 +14,7 @@ from serving_fakes import FakeEngine, FakeWriter, running
 from recsys.errors import LogError
 from recsys.schema import ImpressionEvent, InteractionEvent
 from recsys.serving.aio import AsyncClient
-from recsys.serving.calls import batches_of, rank_request
+from recsys.serving.calls import Batches, batches_of, rank_request
 from recsys.serving.client import Client, Tls, field_violations
 from recsys.v1 import event_pb2, event_pb2_grpc
 
@@ -165,6 +165,8 @@ def test_messages_stay_far_below_the_limit():
     [
         ("u", ["i"], {"topk": 3}, "no option topk; expected some of: request_id, context, top_k"),
         ("u", "i7", {}, "item_ids is a text; expected a list of texts"),
+        ("u", ["i"], {"seed_item_ids": "i7"}, "seed_item_ids is a text; expected a list"),
+        ("u", ["i"], {"exclude_item_ids": "i7"}, "exclude_item_ids is a text; expected a list"),
         ("u", [7], {}, "write str"),
         (7, ["i"], {}, "write str"),
     ],
@@ -172,6 +174,23 @@ def test_messages_stay_far_below_the_limit():
 def test_what_would_be_misread_in_silence_is_a_type_error(user_id, item_ids, options, said) -> None:
     with pytest.raises(TypeError, match=said):
         rank_request(user_id, item_ids, options)
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (
+            InteractionEvent("e", 0, "u", "i", "click"),
+            "events is InteractionEvent; expected a list",
+        ),
+        ([InteractionEvent("e", 1.5, "u", "i", "click")], "occurred_at is float; expected micro"),
+        ([ImpressionEvent("e", 0, "u", "i7")], r"events\[0\].item_ids is a text; expected a list"),
+        ([{"event_id": "e"}], r"events\[0\] is dict; expected an event"),
+    ],
+)
+def test_what_is_no_event_is_a_type_error(events, said) -> None:
+    with pytest.raises(TypeError, match=said):
+        Batches(events)
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])

@@ -6,6 +6,7 @@ calling them one by one lets the error name plugin, hook and cause.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ import pluggy
 
 from recsys import hookspecs
 from recsys.config import Config
-from recsys.errors import PluginError
+from recsys.errors import ConfigError, PluginError
 from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel
 from recsys.features.plan import FeaturePlan, Offer, make_plan
@@ -61,11 +62,23 @@ def load_capabilities(workspace: Path, config: Config, profile: LogProfile) -> C
 
     Raises:
         PluginError: A plugin fails to load, fails in a hook, or clashes with another.
+        ConfigError: A table `[settings.NAME]` is of no plugin.
     """
     plugins = load_plugins(
         workspace / config.plugins.folder, config.plugins.disabled, config.plugins.budget_s
     )
+    _check_settings(config, [*(plugin.name for plugin in plugins), *config.plugins.disabled])
     return ask_plugins(plugins, config, profile)
+
+
+def _check_settings(config: Config, names: Sequence[str]) -> None:
+    problems = []
+    for name in config.settings.keys() - set(names):
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"; did you mean settings.{close[0]}?" if close else ""
+        problems.append(f"settings.{name}: no such plugin{hint}")
+    if problems:
+        raise ConfigError("configuration", sorted(problems))
 
 
 def ask_plugins(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys.config import Config
-from recsys.errors import PluginError
+from recsys.errors import ConfigError, PluginError
 from recsys.features.profile import LogProfile
 from recsys.plugins.loader import load_plugins
 from recsys.plugins.registry import ask_plugins, load_capabilities
@@ -133,3 +133,12 @@ def test_settings_reach_the_plugin_they_are_for(tmp_path) -> None:
     drop(tmp_path, "night", text)
     plan = ask(tmp_path, settings={"night": {"factor": 7}}).plan
     assert "7" in str(plan.features[0].expr)
+
+
+def test_settings_of_no_plugin_are_refused_with_the_name_that_was_meant(tmp_path) -> None:
+    config = Config(settings={"varietey": {"strength": 0.3}, "popular": {}})
+    with pytest.raises(ConfigError, match=r"settings.varietey: no such plugin; did you mean") as e:
+        load_capabilities(tmp_path, config, LogProfile())
+    assert "popular" not in str(e.value)
+    disabled = Config(settings={"variety": {"strength": 0.3}}, plugins={"disabled": ["variety"]})
+    assert load_capabilities(tmp_path, disabled, LogProfile()).plugins

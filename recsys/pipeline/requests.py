@@ -39,7 +39,7 @@ class RankQuery:
     """Order these candidates for this user.
 
     Args:
-        user_id: Empty or unknown: the cold-start list.
+        user_id: Unknown: a newcomer. Empty: nobody in particular.
         item_ids: Candidates, 1 to 10,000; duplicates are ranked once.
         request_id: Echoed.
         context: Request attributes.

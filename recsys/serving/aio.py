@@ -85,7 +85,7 @@ class AsyncClient:
         """Order candidates for a user.
 
         Args:
-            user_id: Empty or unknown: the cold-start list.
+            user_id: Unknown: a newcomer. Empty: nobody in particular.
             item_ids: Candidates.
             timeout_s: Deadline of this call.
             **options: As in `RankOptions`.
@@ -105,7 +105,7 @@ class AsyncClient:
         """Find items for a user and order them.
 
         Args:
-            user_id: Empty or unknown: the cold-start list.
+            user_id: Unknown: a newcomer. Empty: nobody in particular.
             timeout_s: Deadline of this call.
             **options: As in `RankOptions`.
 

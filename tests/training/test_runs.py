@@ -50,17 +50,22 @@ min_rows_per_leaf = 5
 
 
 def start(workspace: Workspace, launcher: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*launcher, *COMMAND, "--workspace", str(workspace.folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    with said_by(workspace.folder).open("ab") as said:
+        return subprocess.Popen(
+            [*launcher, *COMMAND, "--workspace", str(workspace.folder)],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+
+def said_by(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}.stderr"
 
 
 def metrics(process: subprocess.Popen[bytes]) -> dict[str, float]:
     out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0
+    assert process.returncode == 0, said_by(Path(process.args[-1])).read_text()[-10_000:]
     return json.loads(out)["metrics"]
 
 

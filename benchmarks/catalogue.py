@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from minutes_to_feature import run
 from rank import measure, measure_recommend, show
 
 from recsys.pipeline.engine import Engine, load_engine
@@ -27,7 +26,6 @@ from recsys.pipeline.requests import RecommendQuery
 from recsys.schema import ItemEvent, VisibleEvent
 from recsys.workspace import open_workspace
 
-RECSYS = [sys.executable, "-c", "from recsys.cli.main import app; app()"]
 N_TEXTS, N_TOPICS, N_EVENTS = 5_000, 100, 300_000
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 WORDS = """
@@ -69,23 +67,16 @@ def line(event_id: str, at: float, **told: dict) -> str:
     return json.dumps({"event_id": event_id, "occurred_at": int(at * 1e6), **told}) + "\n"
 
 
-def timed_command(*arguments: str) -> float:
-    begun = time.perf_counter()
-    done = subprocess.run([*RECSYS, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"recsys {' '.join(arguments)}: {done.stdout}{done.stderr}")
-    return round(time.perf_counter() - begun, 1)
-
-
 def prepare(folder: Path, n_items: int) -> dict[str, float]:
     """Import and train, where that was not done before."""
     if (folder / "bundles").exists():
         return {}
     here = ("--workspace", str(folder))
-    timed_command("init", *here)
+    run("init", *here)
     write_log(folder / "shop.jsonl", n_items)
-    imported_s = timed_command("events", "import", str(folder / "shop.jsonl"), *here)
-    return {"import_s": imported_s, "train_s": timed_command("train", *here)}
+    imported_s, _ = run("events", "import", str(folder / "shop.jsonl"), *here)
+    trained_s, _ = run("train", *here)
+    return {"import_s": round(imported_s, 1), "train_s": round(trained_s, 1)}
 
 
 def changes(engine: Engine, n: int = 200) -> dict[str, float]:

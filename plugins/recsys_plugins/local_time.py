@@ -69,9 +69,8 @@ def _local_us(attribute: str, default: str) -> pl.Expr:
     """Give the request's instant as its own clock on the wall shows it, in microseconds."""
     as_of = pl.col("as_of")
     if not attribute and default in _WITHOUT_SHIFT:
-        return (
-            as_of  # mere arithmetic is compiled; a call of Python costs a request 0.3 ms and more
-        )
+        # Mere arithmetic is compiled; a call of Python costs a request 0.3 ms and more.
+        return as_of
     if not attribute:
         return as_of + as_of.map_batches(
             lambda instants: _shifts(instants, [default] * len(instants), default),

@@ -7,13 +7,26 @@ from recsys.config.learning import (
     RankerConfig,
     SplitConfig,
 )
-from recsys.config.loading import CONFIG_NAME, Config, load_config, parse_settings
+from recsys.config.loading import (
+    CONFIG_NAME,
+    Config,
+    did_you_mean,
+    load_config,
+    parse_settings,
+)
 from recsys.config.log import LogConfig, PluginsConfig
 from recsys.config.section import Section
-from recsys.config.serving import MetricsConfig, ServingConfig, TlsConfig, VariantConfig
+from recsys.config.serving import (
+    AutoOrSwitch,
+    MetricsConfig,
+    ServingConfig,
+    TlsConfig,
+    VariantConfig,
+)
 
 __all__ = [
     "CONFIG_NAME",
+    "AutoOrSwitch",
     "Config",
     "EvaluationConfig",
     "InterestConfig",
@@ -28,6 +41,7 @@ __all__ = [
     "TlsConfig",
     "TuningConfig",
     "VariantConfig",
+    "did_you_mean",
     "load_config",
     "parse_settings",
 ]

@@ -184,11 +184,21 @@ def _problem(detail: ErrorDetails, root: type[BaseModel]) -> str:
     key = ".".join(location)
     if detail["type"] != "extra_forbidden":
         return f"{key}: found {detail['input']!r}; {detail['msg'].lower()}"
-    close = difflib.get_close_matches(
-        location[-1], _known_keys(location[:-1], root), n=1, cutoff=0.5
-    )
-    hint = f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
-    return f"{key}: unknown key{hint}"
+    return f"{key}: unknown key{did_you_mean(location, _known_keys(location[:-1], root))}"
+
+
+def did_you_mean(location: Sequence[str], names: Sequence[str]) -> str:
+    """Name the key that was probably meant.
+
+    Args:
+        location: The key that there is none of, with its parents.
+        names: Those that could stand in its place.
+
+    Returns:
+        An addition to the line of its problem; empty where none is like it.
+    """
+    close = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
+    return f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
 
 
 def _known_keys(parents: list[str], root: type[BaseModel]) -> list[str]:

@@ -85,13 +85,30 @@ def map_arrays(path: Path, stored: list[StoredArray]) -> dict[str, NDArray[Any]]
         for array in stored:
             rows: NDArray[Any] = np.ndarray(array.shape, array.dtype, whole, array.offset)
             is_large = rows.nbytes >= _LARGE_BYTES
-            memory = reserve_over(file.fileno(), array.offset, rows.nbytes) if is_large else None
-            if memory is not None:
-                n_room = len(memory) * len(rows) // rows.nbytes
-                room = np.ndarray((n_room, *array.shape[1:]), array.dtype, memory)
+            room = with_room(file.fileno(), array.offset, rows) if is_large else None
+            if room is not None:
                 found[array.name + ROOM], rows = room, room[: len(rows)]
             found[array.name] = rows
     return found
+
+
+def with_room(file: int, offset: int, rows: NDArray[Any]) -> NDArray[Any] | None:
+    """Map an array of a file once more, with addresses behind it.
+
+    Args:
+        file: Descriptor; may be closed afterwards.
+        offset: Of the array's first byte.
+        rows: The array.
+
+    Returns:
+        The same rows and room for many times as many; None where that cannot be had.
+    """
+    before = offset % mmap.PAGESIZE  # of the page in which the array begins
+    memory = reserve_over(file, offset - before, rows.nbytes + before) if rows.nbytes else None
+    if memory is None:
+        return None
+    n_rows = (len(memory) - before) * len(rows) // rows.nbytes
+    return np.ndarray((n_rows, *rows.shape[1:]), rows.dtype, memory, before)
 
 
 def _round_up(n_bytes: int, step: int) -> int:

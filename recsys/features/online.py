@@ -7,7 +7,7 @@ array gathers; no row is joined. Not thread-safe: the owner serialises `apply` a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -190,9 +190,7 @@ class OnlineState(StateReader):
         """
 
         def read(items: NDArray[np.int32]) -> NDArray[np.float64]:
-            offsets = np.array([0, len(items)], dtype=np.int64)
-            slates = replace(request, items=items, offsets=offsets, candidates={})
-            return self.read(aggregate, slates)
+            return self.read(aggregate, request.about(items))
 
         return self._leaders.best(aggregate, n, len(self.items.ids), read)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,16 +85,21 @@ class Slates:
         Returns:
             The request with this candidate only.
         """
-        return Slates(
-            users=self.users,
-            as_of=self.as_of,
-            items=self.items[candidate : candidate + 1],
-            offsets=np.array([0, 1], dtype=np.int64),
-            context=self.context,
-            sessions=self.sessions,
-            candidates=chosen_candidates(self.candidates, slice(candidate, candidate + 1)),
-            seeds=self.seeds,
-        )
+        one = slice(candidate, candidate + 1)
+        return self.about(self.items[one], chosen_candidates(self.candidates, one))
+
+    def about(self, items: NDArray[np.int32], candidates: CandidateColumns | None = None) -> Slates:
+        """Ask the same of other candidates, in a batch of a single request.
+
+        Args:
+            items: int32 (n_candidates,): item rows.
+            candidates: What the caller said of them; None: nothing.
+
+        Returns:
+            The request with these candidates.
+        """
+        offsets = np.array([0, len(items)], dtype=np.int64)
+        return replace(self, items=items, offsets=offsets, candidates=candidates or {})
 
     def part(self, start: int, stop: int) -> Slates:
         """Cut out consecutive requests.

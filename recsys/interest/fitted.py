@@ -17,6 +17,7 @@ from recsys.interest.catalogue import extend
 from recsys.interest.growing import Growing
 from recsys.interest.parts import Parts
 from recsys.interest.scoring import COLUMNS, score_batch
+from recsys.interest.stored_vectors import rows_or_zeros
 
 
 class FittedInterest:
@@ -82,10 +83,7 @@ class FittedInterest:
         with self._filling:
             if self._vectors is None:
                 self._vectors = Growable(np.float32, 0.0, points.shape[1:])
-            rows = texts[len(self._vectors) :]
-            vectors = np.zeros((len(rows), points.shape[1]), dtype=np.float32)
-            vectors[rows >= 0] = points[rows[rows >= 0]]
-            self._vectors.extend(vectors)
+            self._vectors.extend(rows_or_zeros(points, texts[len(self._vectors) :]))
             found: NDArray[np.float32] = self._vectors.rows[: len(texts)]
         return found
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.features.growable import Growable
 from recsys.interest.catalogue import Growth, VersionTable
 from recsys.interest.parts import Known, described
-from recsys.interest.stored_vectors import NumberTraits, TextTable
+from recsys.interest.stored_vectors import NumberTraits, TextTable, rows_or_zeros
 
 _VERSIONS = ("texts", "items", "numbers")
 
@@ -77,12 +77,9 @@ class Growing:
         self, text_rows: NDArray[np.int32], texts: TextTable | None
     ) -> NDArray[np.float32]:
         known = self._texts["taste"].rows
-        found = np.zeros((len(text_rows), known.shape[1]), dtype=np.float32)
-        is_known = (text_rows >= 0) & (text_rows < len(known))
-        found[is_known] = known[text_rows[is_known]]
+        found = rows_or_zeros(known, np.where(text_rows < len(known), text_rows, -1))
         if texts is not None:
-            is_new = text_rows >= len(known)
-            found[is_new] = texts.taste[text_rows[is_new] - len(known)]
+            found += rows_or_zeros(texts.taste, text_rows - len(known))
         return found
 
 

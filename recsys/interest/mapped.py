@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.mapped import ROOM
-from recsys.features.reserved import reserve_over
+from recsys.features.mapped import ROOM, with_room
 
 _LENGTH_BYTES: Final = 8
 _METADATA: Final = "__metadata__"
@@ -45,22 +44,8 @@ def map_file(path: Path, growing: Container[str] = ()) -> dict[str, NDArray[Any]
         for name, told in header.items():
             offset = start + told["data_offsets"][0]
             rows = np.ndarray(tuple(told["shape"]), _DTYPES[told["dtype"]], memory, offset)
-            room = _with_room(file.fileno(), offset, rows) if name in growing else None
+            room = with_room(file.fileno(), offset, rows) if name in growing else None
             if room is not None:
                 found[name + ROOM], rows = room, room[: len(rows)]
             found[name] = rows
     return found
-
-
-def _with_room(file: int, offset: int, rows: NDArray[Any]) -> NDArray[Any] | None:
-    """Map an array once more, with addresses behind it.
-
-    Returns:
-        The same rows and room for many times as many; None where that cannot be had.
-    """
-    before = offset % mmap.PAGESIZE  # of the page in which the array begins
-    memory = reserve_over(file, offset - before, rows.nbytes + before) if rows.nbytes else None
-    if memory is None:
-        return None
-    n_rows = (len(memory) - before) * len(rows) // rows.nbytes
-    return np.ndarray((n_rows, *rows.shape[1:]), rows.dtype, memory, before)

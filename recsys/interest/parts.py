@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interest.catalogue import Template, VersionTable
-from recsys.interest.stored_vectors import Head, NumberTraits, TextTable
+from recsys.interest.stored_vectors import Head, NumberTraits, TextTable, rows_or_zeros
 from recsys.interest.text import text_hash
 
 Vectors = NDArray[np.float32]
@@ -137,9 +137,7 @@ def make_known(
     """
     ids = list(versions.item_numbers)
     item_ids = [ids[number] for number in versions.items.tolist()]
-    of_texts = np.zeros((len(versions), texts.taste.shape[1]), dtype=np.float32)
-    there = versions.texts >= 0
-    of_texts[there] = texts.taste[versions.texts[there]]
+    of_texts = rows_or_zeros(texts.taste, versions.texts)
     return Known(versions, hashes, texts, *described(versions, item_ids, of_texts, numbers))
 
 

@@ -132,6 +132,22 @@ def _heads(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return heads
 
 
+def rows_or_zeros(table: Vector, rows: NDArray[np.integer]) -> Vector:
+    """Read rows of a table.
+
+    Args:
+        table: float32 (n_rows, k)
+        rows: (n,): negative: none.
+
+    Returns:
+        float32 (n, k): zero where there is none.
+    """
+    found = np.zeros((len(rows), table.shape[1]), dtype=np.float32)
+    there = rows >= 0
+    found[there] = table[rows[there]]
+    return found
+
+
 def joined(tables: Sequence[TextTable]) -> TextTable:
     """Put texts behind one another.
 

@@ -18,7 +18,7 @@ from recsys.features.matrix import EXPRESSION_FAILURES
 from recsys.features.models import FittedFeatureModel
 from recsys.features.online import OnlineState
 from recsys.features.plan import FeaturePlan, keep_mask
-from recsys.features.slates import Slates, one_slate
+from recsys.features.slates import Slates
 from recsys.hookspecs import CandidateSource, Filter, SourceView
 from recsys.pipeline.given import CandidateAttribute, columns_of
 from recsys.pipeline.guarding import PLUGIN_BUDGET_S, Guard
@@ -162,11 +162,7 @@ class _Search:
         if proposed.ndim != 1 or (len(proposed) and proposed.dtype.kind not in "iu"):
             found = f"{proposed.dtype} of shape {proposed.shape}"
             return f"returned {found}; expected item rows, int32 (at most {n},)"
-        n_items = len(self._state.items.ids)
-        if len(proposed) and not 0 <= int(proposed.min()) <= int(proposed.max()) < n_items:
-            found = f"rows {proposed.min()} to {proposed.max()}"
-            return f"proposed {found}; expected rows of {n_items:,} items"
-        return ""
+        return unknown_rows(proposed, len(self._state.items.ids))
 
     def among(self, sources: Sequence[CandidateSource]) -> Found:
         """Ask sources, and look further down their lists while too little passes the filters.
@@ -196,16 +192,16 @@ class _Search:
         filters = [f for f in capabilities.filters if not f.items or any(map(carries, f.items))]
         if not filters or not len(found.rows):
             return
-        slates, plan = self._candidates_of(found), capabilities.filter_plan
+        ids = [self._state.items.ids[row] for row in found.rows.tolist()]
+        slates = self.request.about(found.rows, columns_of(found.given, (), ids))
         kept = np.ones(len(found.rows), dtype=np.bool_)
-        by_themselves = [keeper for keeper in filters if not keeper.calls_python]
+        alone = [keeper for keeper in filters if keeper.calls_python]
         try:
-            if by_themselves:
-                kept &= plan.keep_mask([f.keep for f in by_themselves], slates, self._state)
-            by_themselves = []
+            if together := [keeper.keep for keeper in filters if not keeper.calls_python]:
+                kept &= capabilities.filter_plan.keep_mask(together, slates, self._state)
         except EXPRESSION_FAILURES:
-            pass  # of one of them; the others have their say
-        for keeper in (*by_themselves, *(f for f in filters if f.calls_python)):
+            alone = filters  # one of them fails, and the others have their say
+        for keeper in alone:
             try:
                 kept &= self._ask_alone(keeper, slates)
             except PluginError as error:
@@ -222,17 +218,16 @@ class _Search:
             return ask()
         return self._guard.call(keeper.name, PLUGIN_BUDGET_S, ask)
 
-    def _candidates_of(self, found: Found) -> Slates:
-        request = self.request
-        ids = [self._state.items.ids[row] for row in found.rows.tolist()]
-        return one_slate(
-            int(request.users[0]),
-            int(request.as_of[0]),
-            found.rows,
-            request.context[0] if request.context else None,
-            session_id=request.sessions[0] if request.sessions else "",
-            candidates=columns_of(found.given, (), ids),
-        )
+
+def unknown_rows(proposed: NDArray[np.integer], n_items: int) -> str:
+    """Say which proposed rows are of no item.
+
+    Returns:
+        Empty: none.
+    """
+    if not len(proposed) or 0 <= int(proposed.min()) <= int(proposed.max()) < n_items:
+        return ""
+    return f"rows {proposed.min()} to {proposed.max()}; expected rows of {n_items} items"
 
 
 class _Items:
@@ -282,9 +277,7 @@ class _Items:
         self._check_awaited()
         if rows is None:
             rows = np.arange(len(self._state.items.ids), dtype=np.int32)
-        offsets = np.array([0, len(rows)], dtype=np.int64)
-        slates = replace(self._request, items=rows, offsets=offsets, candidates={})
-        return self._state.read(self._aggregates[name], slates)
+        return self._state.read(self._aggregates[name], self._request.about(rows))
 
 
 def source_view(

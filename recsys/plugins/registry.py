@@ -6,7 +6,6 @@ calling them one by one lets the error name plugin, hook and cause.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, Literal
 import pluggy
 
 from recsys import hookspecs
-from recsys.config import Config
+from recsys.config import Config, did_you_mean
 from recsys.errors import ConfigError, PluginError
 from recsys.events.formats import EventImporter
 from recsys.features.models import FeatureModel
@@ -72,13 +71,12 @@ def load_capabilities(workspace: Path, config: Config, profile: LogProfile) -> C
 
 
 def _check_settings(config: Config, names: Sequence[str]) -> None:
-    problems = []
-    for name in config.settings.keys() - set(names):
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"; did you mean settings.{close[0]}?" if close else ""
-        problems.append(f"settings.{name}: no such plugin{hint}")
+    problems = [
+        f"settings.{name}: no such plugin{did_you_mean(('settings', name), names)}"
+        for name in sorted(config.settings.keys() - set(names))
+    ]
     if problems:
-        raise ConfigError("configuration", sorted(problems))
+        raise ConfigError("configuration", problems)
 
 
 def ask_plugins(

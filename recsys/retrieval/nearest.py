@@ -44,6 +44,7 @@ class NearestRows:
 
     def __init__(self) -> None:
         self._there = Growable(np.bool_, False)
+        self._n_there = 0
         self._index: _Index | None = None
 
     def find(
@@ -82,19 +83,16 @@ class NearestRows:
         self._prepared(vectors)
 
     def _prepared(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.bool_], _Index | None]:
-        new = vectors[len(self._there) :]
-        if len(new):
-            self._there.extend(np.asarray(new.any(axis=1)))
+        new = np.asarray(vectors[len(self._there) :].any(axis=1))
+        self._there.extend(new)
+        self._n_there += int(np.count_nonzero(new))
         there: NDArray[np.bool_] = self._there.rows[: len(vectors)]
         return there, self._index_of(vectors, there)
 
     def _index_of(self, vectors: NDArray[np.float32], there: NDArray[np.bool_]) -> _Index | None:
-        if len(vectors) < _MANY_ROWS or _faiss() is None:
+        if self._n_there < _MANY_ROWS or _faiss() is None:
             return None
-        n_there = int(np.count_nonzero(there))
-        if n_there < _MANY_ROWS:
-            return None
-        if self._index is None or n_there > _OUTGROWN * self._index.n_trained:
+        if self._index is None or self._n_there > _OUTGROWN * self._index.n_trained:
             self._index = _Index(vectors[there])
         self._index.add(vectors, there)
         return self._index

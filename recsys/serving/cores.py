@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+
+from recsys.config import AutoOrSwitch
 
 
-def keeps_to_cores(pin: bool | Literal["auto"], n_processes: int) -> bool:
+def keeps_to_cores(pin: AutoOrSwitch, n_processes: int) -> bool:
     """Say whether each of some processes is to keep to a core.
 
     Args:

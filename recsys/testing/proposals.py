@@ -12,7 +12,7 @@ from recsys.features.actions import encode_log
 from recsys.features.entities import ANONYMOUS, UNKNOWN, Entities
 from recsys.features.online import OnlineState
 from recsys.hookspecs import CandidateSource, ListView, Rule, SourceView
-from recsys.pipeline.candidates import source_view
+from recsys.pipeline.candidates import source_view, unknown_rows
 from recsys.pipeline.rules import checked
 from recsys.testing.parts import broken
 from recsys.testing.subject import Subject
@@ -82,6 +82,6 @@ def _problem(found: NDArray[np.int32], again: NDArray[np.int32], n: int, n_items
         return f"{found.dtype} of shape {found.shape}; expected at most {n} item rows, int32"
     if len(np.unique(found)) < len(found):
         return "an item stands twice"
-    if len(found) and not 0 <= found.min() <= found.max() < n_items:
-        return f"rows {found.min()} to {found.max()}; expected rows of {n_items} items"
+    if problem := unknown_rows(found, n_items):
+        return problem
     return "" if np.array_equal(found, again) else "asked twice, it proposed other items"
